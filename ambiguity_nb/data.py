@@ -370,7 +370,7 @@ def _repr_html_(self:Samples)->str:
     return (f"<p><b>{html.escape(self.name)}</b>: {len(self):,} {'images' if self.is_image else 'rows'} "
             f"{self.shape} {self.x.dtype}; {counts}</p><img alt='a few samples' src='data:image/png;base64,{image}'>")
 
-# %% ../nbs/00_data.ipynb #a12c6948
+# %% ../nbs/00_data.ipynb #238892fe
 def _encode_labels(y, classes)->tuple[np.ndarray, tuple[str, ...]]:
     "Labels of any kind as int64 codes and class names."
     y = np.asarray(y)
@@ -382,7 +382,7 @@ def _encode_labels(y, classes)->tuple[np.ndarray, tuple[str, ...]]:
         names = tuple(map(str, range(int(y.max()) + 1))) if classes is None else tuple(classes)
         return y, names
     names = tuple(sorted({str(v) for v in y})) if classes is None else tuple(map(str, classes))
-    codes = pd.Categorical([str(v) for v in y], categories=list(names)).codes.astype(np.int64)
+    codes = pd.Index(names).get_indexer([str(v) for v in y]).astype(np.int64)
     if (codes < 0).any():
         raise ValueError(f"label {str(y[codes < 0][0])!r} is not among the classes {list(names)}; add it to `classes`")
     return codes, names

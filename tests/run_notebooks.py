@@ -1,0 +1,28 @@
+"""Runs notebooks top to bottom as JupyterLab's Run All does, stores their outputs, exports modules, cleans, writes README.md.
+
+Without arguments: all of them; else the paths given.
+"""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+root = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    from nbdev.doclinks import nbglob
+
+    notebooks = [Path(p).resolve() for p in sys.argv[1:]] or sorted(nbglob(root / "nbs"))
+    env = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONHASHSEED": "0"}
+    subprocess.run(["nbdev_export"], cwd=root, check=True)
+    for notebook in notebooks:
+        print(notebook.relative_to(root), flush=True)
+        subprocess.run(["jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace", "--log-level", "WARN", "--ExecutePreprocessor.timeout=1800",
+                        str(notebook)], cwd=root, env=env, check=True)
+    subprocess.run(["nbdev_clean"], cwd=root, check=True)
+    return subprocess.run([sys.executable, str(root / "tests" / "readme.py")]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
