@@ -1,0 +1,35 @@
+"""The run folder beside the real wandb, offline."""
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+
+def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is an optional extra: pip install 'ambiguity_nb[wandb]'")
+    from ambiguity_nb.tracking import open_run
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    run = open_run("demo", {"lr": .1}, root=tmp_path, wandb="offline", group="step 1")
+    run.log({"epoch": 1, "loss": .5}, phase="gan")
+    figure, ax = plt.subplots()
+    ax.plot([1, 2])
+    run.save_figure("losses", figure)
+    plt.close(figure)
+    run.finish()
+    offline = list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(offline) == 1 and offline[0].stat().st_size > 500
+    assert list((run.folder / "wandb").glob("offline-run-*/files/media/images/figures/*.png"))
+    assert [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == [{"phase": "gan", "epoch": 1, "loss": .5}]
+    assert Path(run.folder / "figures" / "losses.png").exists()
+
+
+def test_wandb_missing_is_said_before_work(tmp_path, monkeypatch):
+    import sys
+
+    from ambiguity_nb.tracking import open_run
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ModuleNotFoundError, match=r"ambiguity_nb\[wandb\]"): open_run("demo", {}, root=tmp_path, wandb="offline")
