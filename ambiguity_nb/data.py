@@ -626,7 +626,7 @@ def load_samples(
     train, test = (_load_torchvision(name, train, root, download) for train in (True, False))
     return from_arrays(np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y]), train.classes, name)
 
-# %% ../nbs/00_data.ipynb #94997544
+# %% ../nbs/00_data.ipynb #cbc5e88a
 def from_openml(
     data_id:int, # number of the data set on openml.org
     max_rows:int|None=None, # at most so many rows, drawn at random
@@ -643,7 +643,7 @@ def from_openml(
     from sklearn.datasets import fetch_openml
 
     try:
-        bunch = fetch_openml(data_id=data_id, as_frame=True, parser="auto", data_home=None if cache is None else str(cache), n_retries=1, delay=0)
+        bunch = fetch_openml(data_id=data_id, as_frame=True, parser="auto", data_home=None if cache is None else str(cache), n_retries=1, delay=1.)
     except (URLError, ConnectionError, TimeoutError) as error:
         raise ConnectionError(f"OpenML data set {data_id} is not in the cache and openml.org was not reached ({error}); fetch it once "
                               f"where there is a network and copy scikit-learn's folder `openml` to {str(cache) if cache else '~/scikit_learn_data'}"
