@@ -182,7 +182,7 @@ def feature_statistics(
     "Statistics of features that are in memory."
     return RunningStatistics(space).update(features).statistics(shrinkage)
 
-# %% ../nbs/05_fid.ipynb #e8f40d58
+# %% ../nbs/05_fid.ipynb #aab5d09d
 def bootstrap_frechet(
     a:np.ndarray, # [N, D] features of generated images
     b:np.ndarray, # [M, D] features of real images
@@ -200,7 +200,7 @@ def bootstrap_frechet(
     draws = [frechet_distance(feature_statistics(a[rng.integers(0, len(a), len(a))]), feature_statistics(b[rng.integers(0, len(b), len(b))]), warn=False)
              for _ in range(n_resamples)]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return distance, max(2 * distance - high, 0.), 2 * distance - low
+    return distance, max(2 * distance - float(high), 0.), 2 * distance - float(low)
 
 # %% ../nbs/05_fid.ipynb #f42586e6
 def fingerprint(

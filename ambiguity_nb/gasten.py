@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['discriminator_loss', 'generator_loss', 'critic_loss', 'critic_generator_loss', 'gradient_penalty', 'confusion_abs',
            'confusion_gaussian', 'confusion_kl', 'confusion_kldb', 'confusion_loss', 'as_classifiers', 'mean_log_probs',
-           'predict_probs', 'GanMeasures', 'min_norm_weights', 'Nets', 'gan_step', 'shift_images', 'GanRun',
-           'saved_epochs', 'load_epoch', 'train_gan', 'train_gasten', 'AmbiguousImages', 'generate_ambiguous',
+           'predict_probs', 'GanMeasures', 'pareto_front', 'min_norm_weights', 'Nets', 'gan_step', 'shift_images',
+           'GanRun', 'saved_epochs', 'load_epoch', 'train_gan', 'train_gasten', 'AmbiguousImages', 'generate_ambiguous',
            'quick_settings', 'plot_generated', 'plot_history']
 
 # %% ../nbs/06_gasten.ipynb #b99331a9
@@ -212,6 +212,20 @@ class GanMeasures:
             measured["density"], measured["coverage"] = density_coverage(features, self._real[key])
         return measured
 
+# %% ../nbs/06_gasten.ipynb #6c6e9a41
+def pareto_front(
+    costs:np.ndarray, # [N, M] several costs of each candidate; lower = better
+)->np.ndarray: # [N] bool: no other candidate is at least as good in every cost and better in one
+    """Which candidates are on the Pareto front.
+
+    Raises `ValueError` for another shape, and for NaN.
+    """
+    costs = np.asarray(costs, np.float64)
+    if costs.ndim != 2 or np.isnan(costs).any(): raise ValueError(f"costs have shape {costs.shape}; expected [N, M] without NaN")
+    no_worse = (costs[:, None] <= costs[None]).all(2)                         # [i, j]: i is nowhere worse than j
+    better = (costs[:, None] < costs[None]).any(2)
+    return ~(no_worse & better).any(0)
+
 # %% ../nbs/06_gasten.ipynb #e65a1bc0
 def min_norm_weights(
     g1:torch.Tensor, # [P] gradient of the first loss
@@ -345,7 +359,7 @@ def shift_images(
     x = x.gather(2, rows[:, None, :, None].expand(x.shape))
     return x.gather(3, columns[:, None, None, :].expand(x.shape))
 
-# %% ../nbs/06_gasten.ipynb #20cd2a3a
+# %% ../nbs/06_gasten.ipynb #922db008
 @dataclass(frozen=True, eq=False)
 class GanRun:
     "A trained GAN: what `train_gan` and `train_gasten` return and `load_epoch` reads."
@@ -472,7 +486,7 @@ def _resume(path:Path, nets:Nets, settings:dict)->list[dict]:
     return state["history"]
 
 
-def _train(samples, nets, n_epochs, step, settings, confusion, alpha, folder, measures, save_every, measure_every, progress, log)->GanRun:
+def _train(samples, nets, n_epochs, step, settings, confusion, alpha, folder, measures, save_every, measure_every, progress, log, patience=None)->GanRun:
     "The loop of both steps."
     if n_epochs < 1: raise ValueError(f"n_epochs is {n_epochs}; expected at least 1")
     folder = None if folder is None else Path(folder)
@@ -481,17 +495,27 @@ def _train(samples, nets, n_epochs, step, settings, confusion, alpha, folder, me
     if len(history) > n_epochs: return load_epoch(folder, n_epochs)
     epochs = tqdm(range(len(history) + 1, n_epochs + 1), desc=f"GASTeN step {step}", unit="epoch", disable=not progress, leave=False)
     for epoch in epochs:
+        if _out_of_patience(history, patience): break
         start = time.perf_counter()
         record = {"epoch": epoch} | _train_epoch(nets, samples, _epoch_generator(settings["seed"], step, epoch), settings, confusion, _alpha_at(alpha, epoch))
         _check_finite(record, nets, folder, epoch)
         if measures is not None and (epoch % measure_every == 0 or epoch == n_epochs): record |= measures(nets.sampler)
         history.append(record | {"seconds": round(time.perf_counter() - start, 3)})
         if folder is not None:
-            if epoch % save_every == 0 or epoch == n_epochs: _save_epoch(folder, nets, history)
+            if epoch % save_every == 0: _save_epoch(folder, nets, history)
             save_state(folder / "checkpoint.safetensors", {"fingerprint": print_, "history": history, "nets": nets.state_dict()})
         if log: log(history[-1])
         epochs.set_postfix({k: f"{v:.3f}" for k, v in record.items() if k in ("d_loss", "g_loss", "acd", "yield")})
+    if folder is not None and history: _save_epoch(folder, nets, history)        # the last one, also when patience ended it
     return GanRun(nets, history, folder)
+
+
+def _out_of_patience(history:list[dict], patience:int|None)->bool:
+    "Whether none of the last `patience` epochs is on the Pareto front of Fréchet distance and ACD."
+    if patience is None or len(history) <= patience: return False
+    measured = [h for h in history if "acd" in h]
+    front = pareto_front([[h.get("frechet", h["focd"]), h["acd"]] for h in measured]) if measured else []
+    return not any(on for h, on in zip(measured, front, strict=True) if h["epoch"] > len(history) - patience)
 
 
 def _check_finite(record:dict, nets:Nets, folder:Path|None, epoch:int)->None:
@@ -501,13 +525,13 @@ def _check_finite(record:dict, nets:Nets, folder:Path|None, epoch:int)->None:
     kept = f"; epoch {saved_epochs(folder)[-1]} is kept in {str(folder)!r}" if folder is not None and saved_epochs(folder) else ""
     raise FloatingPointError(f"the GAN diverged in epoch {epoch}: {record}{kept}. Lower `lr` or `alpha`, use norm='spectral', or set autocast=False")
 
-# %% ../nbs/06_gasten.ipynb #8945bdd7
+# %% ../nbs/06_gasten.ipynb #6c9078d1
 def train_gan(
     samples:Samples, # N real images
     n_epochs:int=10, # passes over the samples
     *,
     folder:str|Path|None=None, # of epochs and checkpoint; a run that is found there is continued
-    architecture:str="dcgan", # of both networks
+    architecture:str="dcgan", # of both networks: "dcgan" or "resnet"
     z_dim:int=64, # length of the noise
     filters:int=64, # channels of the widest layers, before doubling
     n_blocks:int=3, # halvings of the image
@@ -536,7 +560,7 @@ def train_gan(
         samples: real images
         n_epochs: passes over the samples
         folder: of epochs and checkpoint; a run that is found there is continued
-        architecture: of both networks, "dcgan"
+        architecture: of both networks, "dcgan" or "resnet"
         z_dim: length of the noise
         filters: channels of the widest layers, before doubling
         n_blocks: halvings of the image
@@ -569,7 +593,7 @@ def train_gan(
     nets = Nets(generator, discriminator, lr, betas, ema, resolve_device(device))
     return _train(samples, nets, n_epochs, 1, settings, None, 0., folder, measures, save_every, measure_every, progress, log)
 
-# %% ../nbs/06_gasten.ipynb #22df866c
+# %% ../nbs/06_gasten.ipynb #ba1faddb
 def train_gasten(
     samples:Samples, # N real images, those of step 1
     classifier:nn.Module|Sequence[nn.Module], # audited, one or several; unchanged
@@ -596,6 +620,7 @@ def train_gasten(
     measures:GanMeasures|None=None, # made each epoch; those of `classifier` and `samples` when None
     save_every:int=1, # epochs between those that are saved; the last always is
     measure_every:int=1, # epochs between measures; the last always is
+    patience:int|None=None, # stop when none of so many epochs came onto the Pareto front of Fréchet distance and ACD
     progress:bool=False, # show a bar
     log:Callable[[dict], Any]|None=None, # called with each epoch's record
 )->GanRun:
@@ -629,6 +654,7 @@ def train_gasten(
         measures: made each epoch
         save_every: epochs between those that are saved
         measure_every: epochs between measures
+        patience: stop when none of so many epochs came onto the Pareto front of Fréchet distance and ACD
         progress: show a bar
         log: called with each epoch's record
     """
@@ -658,7 +684,7 @@ def train_gasten(
     nets = Nets(_copy(source.nets.generator, build_generator), _copy(source.nets.discriminator, build_discriminator), lr, betas, ema, device)
     if measures is None: measures = GanMeasures(classifiers, samples, classes=classes)
     with evaluating(nn.ModuleList(classifiers)):
-        run = _train(samples, nets, n_epochs, 2, settings, undecided, alpha, folder, measures, save_every, measure_every, progress, log)
+        run = _train(samples, nets, n_epochs, 2, settings, undecided, alpha, folder, measures, save_every, measure_every, progress, log, patience)
     if [fingerprint(c) for c in classifiers] != before:
         raise RuntimeError("the classifier's weights or buffers changed while the GAN trained; do not train it in the same process meanwhile")
     return run
