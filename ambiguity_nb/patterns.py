@@ -192,7 +192,7 @@ def _umap(rows, n_components, n_neighbors, min_dist, metric, n_epochs, seed, nei
         warnings.filterwarnings("ignore", message=".*(knn_search_index|n_jobs|Spectral|spectral|not fully connected|disconnected).*")
         return model.fit_transform(rows).astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #5a6d927e
+# %% ../nbs/07_patterns.ipynb #00aa35f7
 def cluster_rows(
     space:np.ndarray, # [N, d] float, usually reduced
     clusterer:str="gmm", # "gmm", "kmeans" or "hdbscan"
@@ -227,11 +227,13 @@ def cluster_rows(
         return labels, {"centers": model.cluster_centers_[order]}
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
 
     model = GaussianMixture(n_clusters, init_params="k-means++", n_init=n_init, reg_covar=1e-4, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = model.fit_predict(space) if len(space) > 1 else (model.fit(np.repeat(space, 2, 0)), np.zeros(1, int))[1]
+        with threadpool_limits(1):  # small matrices: more threads only wait for each other
+            labels = model.fit_predict(space) if len(space) > 1 else (model.fit(np.repeat(space, 2, 0)), np.zeros(1, int))[1]
     labels, order = _by_size(labels, n_clusters)
     return labels, {"weights": model.weights_[order], "means": model.means_[order], "covariances": model.covariances_[order]}
 
@@ -242,7 +244,7 @@ def _by_size(labels:np.ndarray, n_clusters:int|None=None)->tuple[np.ndarray, np.
     order = np.argsort(-counts, kind="stable")
     return np.where(labels >= 0, np.argsort(order)[labels], -1).astype(np.int64), order
 
-# %% ../nbs/07_patterns.ipynb #1f357113
+# %% ../nbs/07_patterns.ipynb #ebf4b0a7
 @dataclass(frozen=True, eq=False, repr=False)
 class Patterns:
     "Ambiguous inputs in clusters: what `find_patterns` returns and `load_patterns` reads."
@@ -301,6 +303,7 @@ def find_patterns(
     epsilon:float=0., # "hdbscan"
     metric:str="cosine", # distance between embeddings: "cosine" or "euclidean"
     n_epochs:int=200, # UMAP's optimisation steps
+    n_init:int=3, # starts of "gmm" and "kmeans", of which the best is kept
     seed:int=0, # of all that is random
     neighbors:tuple[np.ndarray, np.ndarray]|None=None, # of the embeddings, from `nearest_rows`, to save time; computed when None
 )->Patterns:
@@ -314,12 +317,12 @@ def find_patterns(
         raise ValueError("0 ambiguous inputs, so there are no patterns to find; raise tau, generate more images, "
                          "or train the generator with a larger weight on confusion (alpha)")
     settings = dict(reducer=reducer, clusterer=clusterer, n_components=n_components, n_clusters=n_clusters, n_neighbors=n_neighbors,
-                    min_dist=min_dist, min_cluster_size=min_cluster_size, epsilon=epsilon, metric=metric, n_epochs=n_epochs, seed=seed)
+                    min_dist=min_dist, min_cluster_size=min_cluster_size, epsilon=epsilon, metric=metric, n_epochs=n_epochs, n_init=n_init, seed=seed)
     if clusterer != "hdbscan" and n_clusters > len(embeddings):
         raise ValueError(f"{len(embeddings)} ambiguous inputs for {n_clusters} clusters; lower n_clusters, raise tau, or generate more images")
     embeddings = np.ascontiguousarray(embeddings, np.float32)
     reduced = reduce_embeddings(embeddings, reducer, n_components, n_neighbors, min_dist, metric, n_epochs, seed, neighbors)
-    labels, fitted = cluster_rows(reduced, clusterer, n_clusters, min_cluster_size, epsilon, seed)
+    labels, fitted = cluster_rows(reduced, clusterer, n_clusters, min_cluster_size, epsilon, seed, n_init)
     return _as_patterns(embeddings, reduced, labels, settings, fitted)
 
 
@@ -404,7 +407,7 @@ def load_patterns(
     return Patterns(load("labels"), load("embeddings"), load("reduced"), pd.DataFrame(meta["quality"], dtype=float).T,
                     meta["settings"], {key: load(f"fitted_{key}") for key in meta["fitted"]})
 
-# %% ../nbs/07_patterns.ipynb #67d03ab7
+# %% ../nbs/07_patterns.ipynb #9c57822e
 def plane(
     space:np.ndarray, # [N, d] float
 )->np.ndarray: # [N, 2] float32: `space` itself when it has two columns, else its first two principal axes
@@ -446,5 +449,5 @@ def plot_patterns(
     what = patterns.settings["reducer"].upper() if patterns.settings["reducer"] != "none" else "embedding"
     suffix = "" if patterns.reduced.shape[1] <= 2 else f", principal axis of {patterns.reduced.shape[1]}"
     ax.set(xlabel=f"{what} 1{suffix}", ylabel=f"{what} 2{suffix}")
-    ax.legend(title="pattern (size)", fontsize=7, title_fontsize=8, markerscale=2)
+    ax.legend(title="pattern (size)", fontsize=7, title_fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return ax
