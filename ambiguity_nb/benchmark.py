@@ -33,7 +33,7 @@ from .models import build_model, model_names, predict_logits
 from .scores import BASELINES, Characterization, Random, characterize, make_scores
 from .training import fit
 
-# %% ../nbs/09_benchmark.ipynb #0e3537c8
+# %% ../nbs/09_benchmark.ipynb #826dc267
 def _areas(
     order:np.ndarray, # [N] positions, hardest first
     ties:np.ndarray, # [G] where runs of equal hardness start in `order`
@@ -68,7 +68,8 @@ def evaluate(
     if np.isnan(hardness).any(): raise ValueError(f"{int(np.isnan(hardness).sum())} of {len(hardness)} hardness values are NaN; every sample needs a score")
     if flags.all() or not flags.any(): raise ValueError(f"{int(flags.sum())} of {len(flags)} samples are flagged; expected some of each")
     order = np.argsort(-hardness, kind="stable")
-    ties = np.flatnonzero(np.diff(hardness[order], prepend=np.inf))
+    ranked = hardness[order]
+    ties = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
     auroc, auprc = _areas(order, ties, flags, np.ones((1, len(flags)), np.uint8))
     result = {"auroc": float(auroc[0]), "auprc": float(auprc[0]), "share": float(flags.mean()), "n": len(flags), "n_flagged": int(flags.sum())}
     if n_bootstrap:

@@ -1,0 +1,244 @@
+"""The benchmark's engine under real trouble: killed, resumed, on worker processes, on a Dask cluster that loses a worker, on a full disk."""
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from ambiguity_nb.benchmark import Cell, Grid, Store, benchmark, evaluate, load_cells, load_failures, run_cell, score_table
+from ambiguity_nb.data import load_samples
+from ambiguity_nb.hardness_types import HARDNESS_TYPES, inject
+from ambiguity_nb.scores import characterize
+
+GRID = Grid(("wine",), ("tabular_mlp",), ("uniform", "far_ood"), (.1, .2), model_seeds=(0, 1, 2), scores=("aum", "el2n", "random"), n_epochs=2, n_bootstrap=20)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    "Tiny networks: threads only get in each other's way."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    "The grid computed in this process, without any trouble."
+    return numbers(benchmark(GRID, tmp_path_factory.mktemp("reference"), n_jobs=1))
+
+
+def numbers(cells):
+    "What a result says, without what it cost."
+    order = ["kind", "prop", "model_seed", "score", "by"]
+    return cells.drop(columns=["cell_seconds", "score_seconds"]).sort_values(order).reset_index(drop=True)
+
+
+def test_a_planted_score_gets_one_for_every_type():
+    for name in ("digits", "wine"):
+        samples = load_samples(name)
+        for kind, made in HARDNESS_TYPES.items():
+            if not (made.images if samples.is_image else made.tables): continue
+            flags = inject(samples, kind, .1).flags
+            got = evaluate(flags.astype(float), flags, n_bootstrap=10)
+            assert got["auroc"] == got["auprc"] == got["auroc_low"] == got["auprc_low"] == 1
+            assert evaluate(-flags.astype(float), flags, n_bootstrap=0)["auroc"] == 0
+
+
+def test_random_scores_get_half_and_the_share():
+    rng, flags = np.random.default_rng(0), np.arange(20_000) < 2000
+    got = evaluate(rng.random(20_000), flags)
+    assert abs(got["auroc"] - .5) < .02 and abs(got["auprc"] - .1) < .01 and got["share"] == .1
+    assert got["auroc_low"] < got["auroc"] < got["auroc_high"]
+
+
+def test_evaluate_does_not_depend_on_order_or_scale():
+    rng = np.random.default_rng(0)
+    flags, score = rng.random(300) < .2, rng.integers(9, size=300).astype(float)
+    order = rng.permutation(300)
+    first, second = evaluate(score, flags, 0), evaluate(np.exp(score[order]) * 3, flags[order], 0)
+    assert first["auroc"] == pytest.approx(second["auroc"], abs=1e-12) and first["auprc"] == pytest.approx(second["auprc"], abs=1e-12)
+
+
+def test_infinite_hardness_ranks_first_and_nan_is_refused():
+    flags = np.array([True, False, False])
+    assert evaluate([np.inf, 0, -np.inf], flags, 0)["auroc"] == 1
+    with pytest.raises(ValueError, match="1 of 3 hardness values are NaN"): evaluate([np.nan, 0, 1], flags)
+
+
+def test_score_table_takes_flags_or_injected():
+    wine = load_samples("wine")
+    made = inject(wine, "far_ood", .2)
+    result = characterize("tabular_mlp", made.samples, ["el2n", "data_maps"], 2)
+    assert score_table(result, made, 0).equals(score_table(result, made.flags, 0))
+    assert set(score_table(result, made, 0)["by"]) == {"hardness", "ambiguity"}
+
+
+def test_the_same_data_for_all_model_seeds(tmp_path):
+    grid = dataclasses.replace(GRID, kinds=("uniform",), props=(.2,))
+    benchmark(grid, tmp_path, n_jobs=1)
+    flags = [Store(tmp_path, grid).samples(c)["flag"] for c in grid.cells()]
+    assert all((f == flags[0]).all() for f in flags)
+    scores = [Store(tmp_path, grid).samples(c)["el2n:hardness"] for c in grid.cells()]
+    assert (scores[0] != scores[1]).any()
+
+
+def test_own_samples_and_worker_processes(tmp_path, reference):
+    wine = load_samples("wine")
+    grid = dataclasses.replace(GRID, datasets=("mine",))
+    with pytest.raises(ValueError, match="unknown data set 'mine'"): benchmark(grid, tmp_path, n_jobs=1)
+    seen = []
+    cells = benchmark(grid, tmp_path, {"mine": wine}, n_jobs=2, log=seen.append)
+    assert numbers(cells).assign(dataset="wine").drop(columns="accuracy").equals(reference.drop(columns="accuracy"))
+    assert sorted(s["left"] for s in seen) == list(range(12))
+
+
+def test_a_killed_worker_process_costs_nothing_but_its_cell(tmp_path, reference):
+    killed, files = [], {}
+
+    def kill_one(told):
+        if not killed and told["left"] < 10:
+            workers = [p for p in psutil.Process().children(recursive=True) if "loky" in " ".join(p.cmdline())]
+            workers = [p for p in workers if "resource_tracker" not in " ".join(p.cmdline())]
+            killed.append(workers[0].pid)
+            files.update({p: p.stat().st_mtime_ns for p in Store(tmp_path).files()})
+            workers[0].send_signal(signal.SIGKILL)
+
+    cells = benchmark(GRID, tmp_path, n_jobs=2, log=kill_one)
+    assert killed and numbers(cells).equals(reference)
+    assert all(p.stat().st_mtime_ns == t for p, t in files.items()), "a finished cell was computed again"
+    assert len(Store(tmp_path)) == 12
+
+
+RUN = """
+import json, sys, torch
+torch.set_num_threads(1)
+from ambiguity_nb.benchmark import Grid, benchmark
+grid = Grid(**json.loads(sys.argv[1]))
+benchmark(grid, sys.argv[2], n_jobs=1)
+"""
+
+
+def as_json(grid): return json.dumps(dataclasses.asdict(grid))
+
+
+def test_killed_and_started_again(tmp_path, reference):
+    process = subprocess.Popen([sys.executable, "-c", RUN, as_json(GRID), str(tmp_path)])
+    deadline = time.time() + 60
+    while len(list((tmp_path / "cells").glob("[!.]*.parquet"))) < 3 and time.time() < deadline: time.sleep(.005)
+    process.kill()
+    process.wait()
+    files = {p: p.stat().st_mtime_ns for p in Store(tmp_path).files()}
+    assert 3 <= len(files) < 12
+    assert numbers(benchmark(GRID, tmp_path, n_jobs=1)).equals(reference)
+    assert all(p.stat().st_mtime_ns == t for p, t in files.items()), "a finished cell was computed again"
+
+
+def test_a_full_disk(tmp_path):
+    code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n" + RUN
+    run = subprocess.run([sys.executable, "-c", code, as_json(GRID), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert run.returncode != 0 and "was computed and not stored, for the disk is full" in run.stderr
+    assert "make room and call again" in run.stderr
+    assert not list(tmp_path.rglob(".*.parquet")), "half a file was left"
+    assert len(benchmark(GRID, tmp_path, n_jobs=1)["cell_seconds"].unique()) == 12
+
+
+def test_failures_are_kept_and_tried_again(tmp_path, monkeypatch):
+    import ambiguity_nb.benchmark as module
+
+    def fails(cell, *args):
+        if cell.prop == .2: raise RuntimeError("no luck")
+        return run_cell(cell, *args)
+
+    monkeypatch.setattr(module, "run_cell", fails)
+    seen = []
+    cells = benchmark(GRID, tmp_path, n_jobs=1, log=seen.append)
+    assert set(cells["prop"]) == {.1} and len(seen) == 12
+    assert (load_failures(tmp_path)["error"] == "RuntimeError: no luck").all() and len(load_failures(tmp_path)) == 6
+    monkeypatch.undo()
+    benchmark(GRID, tmp_path, n_jobs=1, retry=False, log=seen.append)
+    assert len(seen) == 12 and len(load_failures(tmp_path)) == 6
+    assert set(benchmark(GRID, tmp_path, n_jobs=1, log=seen.append)["prop"]) == {.1, .2}
+    assert len(seen) == 18 and load_failures(tmp_path).empty
+
+
+def test_stores_that_do_not_fit_are_refused(tmp_path, monkeypatch):
+    benchmark(dataclasses.replace(GRID, props=(.1,), model_seeds=(0,)), tmp_path, n_jobs=1)
+    for change in ({"n_epochs": 3}, {"scores": ("aum",)}, {"lr": 1e-2}, {"part": "all"}):
+        with pytest.raises(ValueError, match="holds cells of another kind"): benchmark(dataclasses.replace(GRID, **change), tmp_path, n_jobs=1)
+    monkeypatch.setattr("ambiguity_nb.benchmark.__version__", "99.0.0")
+    with pytest.raises(ValueError, match="version was"): benchmark(GRID, tmp_path, n_jobs=1)
+    monkeypatch.undo()
+    (tmp_path / "store.json").unlink()
+    with pytest.raises(ValueError, match="nobody knows their settings"): benchmark(GRID, tmp_path, n_jobs=1)
+    with pytest.raises(ValueError, match="no benchmark store"): load_cells(tmp_path / "nothing")
+
+
+def test_a_damaged_cell_is_named(tmp_path):
+    grid = dataclasses.replace(GRID, props=(.1,), model_seeds=(0,))
+    benchmark(grid, tmp_path, n_jobs=1)
+    path = Store(tmp_path).files()[0]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="delete it, and it will be computed again"): benchmark(grid, tmp_path, n_jobs=1)
+    path.unlink()
+    assert len(benchmark(grid, tmp_path, n_jobs=1)["kind"].unique()) == 2
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"kinds": ("nonsense",)}, "unknown hardness type"), ({"scores": ("nonsense",)}, "unknown score"), ({"models": ("nonsense",)}, "unknown model"),
+    ({"props": (0,)}, "between 0 and 1"), ({"props": (1.,)}, "between 0 and 1"), ({"props_of": {"uniform": (2,)}}, "between 0 and 1"), ({"props": ()}, "is empty")])
+def test_bad_grids(change, message):
+    with pytest.raises(ValueError, match=message): dataclasses.replace(GRID, **change)
+
+
+@pytest.mark.parametrize(("grid", "message"), [
+    (Grid(("mnist-5k",), ("lenet",), ("atypical",)), "'atypical'"), (Grid(("wine",), ("tabular_mlp",), ("zoom_shift",)), "'zoom_shift'"),
+    (Grid(("nonsense",)), "unknown data set"), (Grid(("wine",), ("lenet",)), "goes with|go with")])
+def test_grids_that_make_no_sense(grid, message):
+    with pytest.raises(ValueError, match=message): grid.cells()
+
+
+def test_cell_names_are_file_names():
+    assert Cell("openml:4541", "tabular_mlp", "far_ood", .1, 1., 0, 3).name == "openml-4541_tabular_mlp_far_ood_p0.1_s1_d0_m3"
+
+
+def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
+    pytest.importorskip("distributed")
+    environment = dict(os.environ, OMP_NUM_THREADS="1", DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH="0")
+    address = tmp_path / "scheduler.json"
+    common = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    python = [sys.executable, "-m", "distributed.cli"]
+    started = [subprocess.Popen([*python[:2], "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-jupyter",
+                                 "--scheduler-file", str(address)], **common)]
+    try:
+        deadline = time.time() + 60
+        while not address.exists() and time.time() < deadline: time.sleep(.1)
+        for i in range(2):
+            started.append(subprocess.Popen([*python[:2], "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1", "--no-nanny",
+                                             "--no-dashboard", "--local-directory", str(tmp_path / f"worker-{i}")], **common))
+        scheduler = json.loads(address.read_text())["address"]
+        from distributed import Client
+
+        with Client(scheduler, timeout="30s") as client: client.wait_for_workers(2, timeout=60)
+        seen = []
+
+        def kill_one(told):
+            seen.append((told["kind"], told["prop"], told["model_seed"]))
+            if len(seen) == 3: started[1].kill()
+
+        grid_store = tmp_path / "store"
+        cells = benchmark(GRID, grid_store, scheduler=scheduler, log=kill_one)
+        assert started[1].poll() is not None or started[1].wait(10) is not None
+        assert len(seen) == len(set(seen)) == 12, "a cell was lost or came twice"
+        assert numbers(cells).equals(reference)
+        assert len(Store(grid_store)) == 12 and load_failures(grid_store).empty
+    finally:
+        for process in started: process.kill()
+        for process in started: process.wait()
