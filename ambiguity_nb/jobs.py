@@ -40,14 +40,14 @@ def _draw(run:Run, report:Report, name:str, heading:str, text:str, draw, size:tu
     run.save_figure(name, figure)
     report.add(heading, text, figure)
 
-# %% ../nbs/jobs.ipynb #72e4ddf3
+# %% ../nbs/jobs.ipynb #9027036f
 def demo(
     name: str = "default",
     root: Path = Path("runs"),
     pos: str = "5",
     neg: str = "3",
     nf: int = 2,
-    epochs: int = 5,
+    epochs: int = 20,
     gan_epochs: int = quick_settings()["gan"]["n_epochs"],
     gasten_epochs: int = quick_settings()["gasten"]["n_epochs"],
     alpha: float = quick_settings()["gasten"]["alpha"],
@@ -86,7 +86,7 @@ def demo(
     run = open_run("demo", config, name, root, wandb)
 
     logger.info("1/4 training and scoring: %d images of %s and %s", len(train), pos, neg)
-    scores = characterize(build_model("cnn", train, seed=seed, nf=nf), train, n_epochs=epochs, seed=seed, device=device, progress=progress,
+    scores = characterize(build_model("cnn", train, seed=seed, nf=nf), train, ("aum", "el2n", "data_maps", "forgetting"), epochs, seed=seed, device=device, progress=progress,
                           checkpoint=run.folder / "checkpoints" / "classifier", log=functools.partial(run.log, phase="classifier"))
     save_model(run.weights("classifier"), scores.model, name="cnn", nf=nf, classes=list(train.classes))
     run.save_table("scores", scores.frame)
@@ -117,7 +117,7 @@ def demo(
     run.finish()
     return path
 
-# %% ../nbs/jobs.ipynb #5f4048fe
+# %% ../nbs/jobs.ipynb #a0dda47a
 def _demo_report(run, scores:Characterization, test, gan_history, gasten_history, images, p, patterns, prototypes, n_generated, tau)->Path:
     "Draw the figures of the demonstration and write its page."
     train, classes = scores.samples, scores.samples.classes
@@ -137,23 +137,24 @@ def _demo_report(run, scores:Characterization, test, gan_history, gasten_history
     add("generated", "What the classifier cannot decide",
         f"Generated images in order of p, the probability that the classifier gives to “{classes[1]}”. All lie within {tau} of one half: to the classifier each is as good a "
         f"{classes[1]} as a {classes[0]}. The more of them a person cannot decide on either, the more the ambiguity is in the digits and not in the classifier alone.",
-        lambda f: plot_generated(train, images=train.normalize(images.x), p=p, n=40, n_cols=10, ax=f.subplots()), (9, 5.4))
+        lambda f: plot_generated(train, images=train.normalize(images.x), p=p, n=40, n_cols=10, ax=f.subplots()), (9, 4.7))
     add("prototypes", "Patterns and their prototypes",
         f"The ambiguous images fall into {patterns.n_clusters} patterns of {sizes.min()} to {sizes.max()} images. Each row is one: first, framed, its prototype (the image nearest to "
         "all others of its pattern), then members from near to far.",
-        lambda f: plot_prototypes(images.x, patterns.labels, prototypes, p=p, space=patterns.reduced, ax=f.subplots()), (9, 1.15 * patterns.n_clusters + .4))
-    places, places_test = map_places(patterns.embeddings, predict_embeddings(scores.model, test), seed=0)
+        lambda f: plot_prototypes(images.x, patterns.labels, prototypes, p=p, space=patterns.reduced, ax=f.subplots()), (8.5, 1.38 * patterns.n_clusters))
+    shown = np.union1d(np.random.default_rng(0).permutation(len(p))[:1000], prototypes)   # about as many as real ones, or UMAP sees only these
+    places, places_test = map_places(patterns.embeddings[shown], predict_embeddings(scores.model, test), seed=0)
     add("map", "Map of the boundary",
-        "The classifier's own features in two dimensions. Grey: real test images, in their two classes. Coloured: generated ambiguous images by pattern, with the prototypes "
+        "The classifier's own features in two dimensions. Grey: real test images, in their two classes. Coloured: up to 1,000 of the generated ambiguous images by pattern, with the prototypes "
         "around. Good ambiguous images lie between the classes.",
-        lambda f: plot_map(places, patterns.labels, prototypes[:, 0], images.x, places_test, test.y, classes, ax=f.subplots()), (8, 5.6))
+        lambda f: plot_map(places, patterns.labels[shown], np.searchsorted(shown, prototypes[:, 0]), images.x[shown], places_test, test.y, classes, ax=f.subplots()), (8, 5.6))
     add("data_map", "Data map of the training images",
         "Each dot is a training image: how sure the classifier was of its label on average over the epochs (upwards), and how much that changed (rightwards). "
         "At the top left they are easy; at the bottom left hard, often mislabelled or atypical; to the right ambiguous.",
         lambda f: plot_data_map(scores, ax=f.subplots()), (7, 5))
     add("hardest", "Hardest training images",
         "The images of each class whose label the classifier believed least over its training. Look at each: is it mislabelled, badly written, or merely unusual?",
-        lambda f: plot_hardest(scores, "aum", n=10, ax=f.subplots()), (9, 2.8))
+        lambda f: plot_hardest(scores, "aum", n=10, ax=f.subplots()), (9, 2.7))
     add("ambiguous_training", "Most ambiguous training images",
         "Real images whose probability moved most while the classifier learned (variability of Data Maps). Compare them with the generated ones above.",
         lambda f: plot_hardest(scores, "data_maps", n=10, by="ambiguity", ax=f.subplots()), (9, 2.8))

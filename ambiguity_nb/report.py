@@ -19,7 +19,7 @@ import yaml
 from . import __version__
 from .data import atomic_path
 
-# %% ../nbs/report.ipynb #6a049573
+# %% ../nbs/report.ipynb #d6f6c822
 _template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
 <html lang="en">
 <head>
@@ -33,7 +33,7 @@ body { margin: 0; background: var(--wash); color: var(--ink); font: 16px/1.55 sy
 main { max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { margin: 0 0 .4rem; font-size: 1.9rem; line-height: 1.2; letter-spacing: -.01em; }
 .lead { margin: 0 0 1.6rem; color: var(--soft); font-size: 1.08rem; max-width: 46rem; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 0 0 1.6rem; padding: 0; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.6rem, 1fr)); gap: .75rem; margin: 0 0 1.6rem; padding: 0; }
 .numbers div { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1rem; }
 .numbers dd { margin: 0; font-size: 1.5rem; font-weight: 650; color: var(--accent); font-variant-numeric: tabular-nums; }
 .numbers dt { color: var(--soft); font-size: .84rem; line-height: 1.3; }
@@ -65,7 +65,7 @@ footer { color: var(--soft); font-size: .84rem; }
 {% endfor %}
 </dl>
 {% endif %}
-<nav aria-label="Sections">{% for s in sections %}<a href="#s{{ loop.index }}">{{ s.heading }}</a>{% endfor %}</nav>
+<nav aria-label="Sections">{% for s in sections %}<a href="#s{{ loop.index }}">{{ s.heading }}</a> {% endfor %}</nav>
 {% for s in sections %}
 <section id="s{{ loop.index }}">
 <h2>{{ s.heading }}</h2>
