@@ -1,5 +1,6 @@
 """README.md from nbs/index.ipynb: text as it is, code as code, text outputs below it; hidden cells left out."""
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def render(notebook: Path) -> str:
         for output in cell["outputs"]:
             text = "".join(output.get("text", output.get("data", {}).get("text/plain", [])))
             if text and "image/png" not in output.get("data", {}): blocks.append("\n".join("    " + line for line in text.rstrip().splitlines()))
-    return "\n\n".join(blocks) + "\n"
+    text = "\n\n".join(blocks) + "\n"
+    return re.sub(r"\]\((images/[^)]+|[\w/]+\.ipynb)\)", r"](nbs/\1)", text)  # links as seen from the root
 
 
 def main() -> int:
