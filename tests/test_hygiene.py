@@ -1,4 +1,5 @@
 """What must hold for the repository as a whole: notebooks, the modules they export, the docs site, the package."""
+import ast
 import importlib
 import inspect
 import json
@@ -84,6 +85,16 @@ def test_outputs_are_small_and_speak_of_no_machine(notebook):
 
 
 @by_name
+def test_import_cells_hold_nothing_else(notebook):
+    # the site's build re-runs cells with an import, without the cells above them
+    for i, cell in enumerate(json.loads(notebook.read_text())["cells"]):
+        if cell["cell_type"] != "code": continue
+        statements = ast.parse(re.sub(r"(?m)^[%!].*$", "", "".join(cell["source"]))).body
+        imports = [isinstance(s, (ast.Import, ast.ImportFrom)) for s in statements]
+        assert all(imports) or not any(imports), f"cell {i} mixes imports with other code; move them to the cell of test imports"
+
+
+@by_name
 def test_links_lead_somewhere(notebook):
     for cell in json.loads(notebook.read_text())["cells"]:
         if cell["cell_type"] != "markdown": continue
@@ -112,7 +123,10 @@ def test_site_lists_every_notebook_once():
 
 
 def test_nbdev_processes_every_notebook_for_the_site(copy):
-    nbdev("nbdev_proc_nbs", copy)
+    # not the command `nbdev_proc_nbs`, which would first install Quarto and this package
+    code = "from nbdev.doclinks import _build_modidx\nfrom nbdev.serve import proc_nbs\nif __name__ == '__main__':\n    _build_modidx()\n    proc_nbs()\n"
+    (copy / "process.py").write_text(code)
+    nbdev("python", copy, "process.py")
     for notebook in notebooks: assert (copy / "_proc" / notebook.relative_to(root / "nbs")).exists(), notebook.name
 
 
