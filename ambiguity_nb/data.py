@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['resolve_device', 'Samples', 'patch', 'plot_images', 'from_arrays', 'from_dataframe', 'from_torch', 'from_folder',
            'from_csv', 'two_gaussians', 'two_gaussians_posterior', 'dataset_names', 'load_samples', 'from_openml',
-           'atomic_path', 'save_samples', 'open_samples']
+           'atomic_path', 'save_samples', 'open_samples', 'read_samples']
 
 # %% ../nbs/00_data.ipynb #d36f5537
 import base64
@@ -715,3 +715,35 @@ def open_samples(
     load = {k: np.load(folder / f"{k}.npy", mmap_mode="r" if mmap and k == "x" else None) for k in ("x", "y", "ids", "shift", "scale")}
     return Samples(load["x"], load["y"], tuple(meta["classes"]), meta["name"], load["ids"],
                    meta["features"] and tuple(meta["features"]), load["shift"], load["scale"])
+
+# %% ../nbs/00_data.ipynb #04b6c7e7
+def read_samples(
+    data:str, # a name of `dataset_names()`; a folder of `save_samples`, or of images by class; a .csv, .parquet or .npz file; or "openml:NUMBER"
+    part:str="train", # of a data set by name: "train", "test" or "all"
+    label:str="label", # column with the class, in tables and lists
+    id:str|None=None, # column with unique ids, in tables
+    size:int=28, # side in pixels that image files are resized to
+    channels:int=1, # 1 grey, 3 colour, for image files
+    root:str|Path|None=None, # torchvision's data folder; AMBIGUITY_NB_DATA, then "data", when None
+)->Samples:
+    """Any data set from one word.
+
+    A .csv with a column "path" is a list of image files, any other a table. An .npz holds `x` and `y`, and if wanted `ids` and `classes`.
+    Raises `ValueError` when `data` is none of these, listing them, and what the reader of that source raises.
+    """
+    if data in dataset_names(): return load_samples(data, part, root)
+    if data.startswith("openml:") and data[7:].isdigit(): return from_openml(int(data[7:]), drop_missing=True)
+    path = Path(data)
+    if (path / "samples.json").exists(): return open_samples(path)
+    if path.is_dir(): return from_folder(path, size, channels)
+    if path.suffix in (".csv", ".parquet", ".npz") and not path.exists(): raise FileNotFoundError(f"no file {data!r}")
+    if path.suffix == ".csv":
+        if "path" in pd.read_csv(path, nrows=0): return from_csv(path, label, size=size, channels=channels)
+        return from_dataframe(pd.read_csv(path), label, id, path.stem)
+    if path.suffix == ".parquet": return from_dataframe(pd.read_parquet(path), label, id, path.stem)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            if lacking := {"x", "y"} - set(arrays): raise ValueError(f"{data!r} holds {sorted(arrays)} and lacks {sorted(lacking)}")
+            return from_arrays(arrays["x"], arrays["y"], arrays.get("classes"), path.stem, arrays.get("ids"))
+    raise ValueError(f"no data set {data!r}; give a name of {dataset_names()}, a folder of images by class, "
+                     "a .csv, .parquet or .npz file, or openml:NUMBER")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'demo']
 
-# %% ../nbs/jobs.ipynb #d7ef0ac3
+# %% ../nbs/jobs.ipynb #bd95cd99
 import functools
 import logging
 from pathlib import Path
@@ -26,6 +26,7 @@ from .scores import Characterization, characterize
 from .tracking import Run, open_run
 from .training import evaluate, save_model
 
+# %% ../nbs/jobs.ipynb #f2707466
 logger = logging.getLogger(__name__)
 
 # %% ../nbs/jobs.ipynb #57ea5f66
