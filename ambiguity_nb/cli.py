@@ -10,9 +10,13 @@ import logging
 import sys
 from collections.abc import Sequence
 
-# %% ../nbs/cli.ipynb #cb78f010
-_commands = {
-    "demo": "jobs.demo",
+# %% ../nbs/cli.ipynb #770b9ca5
+_commands = {  # command: function, what it does
+    "demo": ("jobs.demo", "scores, ambiguous images, patterns and prototypes on bundled digits, with a report"),
+    "hardness": ("jobs.hardness", "score every sample of a data set by how hard it is, with a report"),
+    "classifier": ("jobs.classifier", "train the small classifiers under audit"),
+    "fid-stats": ("jobs.fid_stats", "feature statistics of a reference set, for Fréchet distances"),
+    "noise": ("networks.save_noise", "fixed test noise for measuring generators"),
 }
 
 
@@ -25,7 +29,7 @@ def _function(command:str):
     "The function behind a command."
     import importlib
 
-    module, name = _commands[command].split(".")
+    module, name = _commands[command][0].split(".")
     return getattr(importlib.import_module(f"ambiguity_nb.{module}"), name)
 
 
@@ -33,8 +37,7 @@ def _usage()->str:
     "What `ambiguity --help` says."
     from ambiguity_nb import __version__
 
-    about = {"demo": "scores, ambiguous images, patterns and prototypes on bundled digits, with a report"}
-    lines = "\n".join(f"  {name:12s} {about[name]}" for name in _commands)
+    lines = "\n".join(f"  {name:12s} {about}" for name, (_, about) in _commands.items())
     return (f"ambiguity_nb {__version__}: which of my samples are hard, and why; what does my classifier find ambiguous?\n\n"
             f"usage: ambiguity COMMAND [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
             "`ambiguity COMMAND --help` lists a command's settings.")
