@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['command_names', 'main']
 
-# %% ../nbs/cli.ipynb #45248e95
+# %% ../nbs/cli.ipynb #e732b675
 import logging
+import re
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +43,7 @@ def _usage()->str:
             f"usage: ambiguity COMMAND [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
             "`ambiguity COMMAND --help` lists a command's settings.")
 
-# %% ../nbs/cli.ipynb #fe7e695d
+# %% ../nbs/cli.ipynb #f18ebbfe
 def main(
     args:Sequence[str]|None=None, # words after `ambiguity`; those of the process when None
 )->int: # exit code: 0 done, 2 something for the user to mend
@@ -67,7 +68,8 @@ def main(
     parser = ArgumentParser(prog=f"ambiguity {args[0]}", description=function.__doc__.split("\n\n")[0])
     parser.add_argument("--config", action="config", help="a YAML file with these settings; flags override it")
     parser.add_function_arguments(function, as_group=False)
-    settings = parser.parse_args(args[1:])
+    words = [re.sub(r"^--[\w-]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in args[1:]]   # --z-dim is --z_dim
+    settings = parser.parse_args(words)
     settings.pop("config", None)
     try:
         result = function(**vars(settings))
