@@ -298,7 +298,7 @@ def image_statistics(
     for x in _image_batches(images, batch_size, device): running.update(features(x))
     return running.statistics(shrinkage)
 
-# %% ../nbs/05_fid.ipynb #4dc1b51e
+# %% ../nbs/05_fid.ipynb #5ce7423f
 def dataset_features(
     samples:Samples, # all classes of the data set
     n_epochs:int=5, # of the LeNet's training
@@ -327,7 +327,7 @@ def cache_name(
     "A file name that holds all that statistics of a reference set depend on."
     digest = hashlib.sha1()
     for start in range(0, len(samples), 4096): digest.update(np.ascontiguousarray(samples.x[start:start + 4096]).data)
-    digest.update(samples.y.data)
+    digest.update(np.ascontiguousarray(samples.y).data)
     return f"{samples.name}-n{len(samples)}-{digest.hexdigest()[:8]}" + ("" if features is None else f"-{features.name}")
 
 

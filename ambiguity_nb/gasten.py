@@ -727,13 +727,13 @@ def generate_ambiguous(
         for part, value in zip(kept, (images[torch.from_numpy(keep)], p[keep], rows[keep]), strict=True): part.append(value)
     return AmbiguousImages(torch.cat(kept.images), np.concatenate(kept.p), np.concatenate(kept.index))
 
-# %% ../nbs/06_gasten.ipynb #bb5af992
+# %% ../nbs/06_gasten.ipynb #feb08eef
 def quick_settings(
 )->dict[str, dict]: # keyword arguments: "gan" for `train_gan`, "gasten" for `train_gasten`
-    "Settings for about a thousand small grey images on two cores, about a minute and a half in all."
+    "Settings for about a thousand small grey images on two cores, about a minute in all."
     shared = {"batch_size": 64, "shift": 3, "ema": .99}
-    return {"gan": {"n_epochs": 100, "filters": 32, "lr": 2e-4, "save_every": 50, "measure_every": 10, **shared},
-            "gasten": {"n_epochs": 20, "alpha": 25., "lr": 2e-4, "save_every": 5, **shared}}
+    return {"gan": {"n_epochs": 80, "filters": 32, "lr": 2e-4, "save_every": 40, "measure_every": 10, **shared},
+            "gasten": {"n_epochs": 15, "alpha": 25., "lr": 2e-4, "save_every": 5, **shared}}
 
 
 def plot_generated(

@@ -1,0 +1,232 @@
+"""GASTeN: kills, frozen classifiers, gradients that are not computed, and failures that keep what was good."""
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ambiguity_nb.data import load_samples
+from ambiguity_nb.fid import fingerprint
+from ambiguity_nb.gasten import (GanMeasures, Nets, confusion_abs, gan_step, generate_ambiguous, generator_loss, load_epoch, mean_log_probs, min_norm_weights, predict_probs,
+                                 saved_epochs, train_gan, train_gasten)
+from ambiguity_nb.models import cnn
+from ambiguity_nb.networks import build_discriminator, build_generator, load_generator, noise
+from ambiguity_nb.training import fit, load_state, save_state
+
+NONE = {"measures": lambda generator: {}}  # the default ones make 2,048 images
+SHORT = {"filters": 8, "z_dim": 16, "batch_size": 32, "shift": 1, "ema": .9}
+RUN = """
+import sys, torch
+torch.set_num_threads(1)
+from ambiguity_nb.data import load_samples
+from ambiguity_nb.gasten import GanMeasures, train_gan, train_gasten
+from ambiguity_nb.models import cnn
+samples = load_samples("mnist-5k", "all").binary(5, 3).subset(range(0, 966, 8))
+short = {"filters": 8, "z_dim": 16, "batch_size": 32, "shift": 1, "ema": .9}
+tell = lambda record: print(record["epoch"], flush=True)
+start = train_gan(samples, 4, folder=sys.argv[1] + "/1", log=tell, **short)
+classifier = cnn(2)
+train_gasten(samples, classifier, start, 4, folder=sys.argv[1] + "/2", log=tell, batch_size=32, shift=1, ema=.9, measures=GanMeasures(classifier, samples, n=64))
+"""
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return load_samples("mnist-5k", "all").binary(5, 3).subset(range(0, 966, 8))
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+    "SIGKILL in step 1, and in step 2 after going on; then once more to the end."
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, "-c", RUN, str(whole)], check=True, capture_output=True)
+    lines = 0
+    for wait_for, delay in ((2, .01), (4, .02)):
+        process = subprocess.Popen([sys.executable, "-c", RUN, str(killed)], stdout=subprocess.PIPE, text=True)
+        for _ in range(wait_for):
+            if process.stdout.readline(): lines += 1
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert lines == 6
+    subprocess.run([sys.executable, "-c", RUN, str(killed)], check=True, capture_output=True)
+    for step in "12":
+        a, b = (load_epoch(folder / step) for folder in (whole, killed))
+        assert equal(a.nets.generator, b.nets.generator) and equal(a.nets.discriminator, b.nets.discriminator) and equal(a.generator, b.generator)
+        assert [{k: v for k, v in h.items() if k != "seconds"} for h in a.history] == [{k: v for k, v in h.items() if k != "seconds"} for h in b.history]
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
+@pytest.mark.parametrize("architecture", ["dcgan", "resnet"])
+def test_any_image_size(shape, architecture):
+    from ambiguity_nb.data import from_arrays
+
+    rng = np.random.default_rng(0)
+    images = from_arrays(rng.integers(0, 256, (16, *shape), dtype=np.uint8), np.arange(16) % 2)
+    classifier = cnn(2, in_channels=shape[0], image_size=shape[1])
+    start = train_gan(images, 1, architecture=architecture, filters=4, z_dim=8, batch_size=8)
+    run = train_gasten(images, classifier, start, 1, batch_size=8, **NONE)
+    assert generate_ambiguous(run.generator, classifier, n=20, tau=.5).images.shape == (20, *shape)
+
+
+class Moody(nn.Module):
+    "A classifier with dropout and batch statistics, which training mode would change."
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(1, 4, 5, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.5), nn.Flatten(), nn.Linear(4 * 12 * 12, 2))
+
+    def forward(self, x): return self.net(x)
+
+
+def test_classifier_and_random_state_are_left_alone(samples):
+    torch.manual_seed(7)
+    classifier = Moody()
+    classifier.net[1].eval()
+    modes, before, state, numpy_state = [m.training for m in classifier.modules()], fingerprint(classifier), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    start, measures = train_gan(samples, 1, **SHORT), GanMeasures(classifier, samples, n=32, neighbours=True)
+    runs = [train_gasten(samples, classifier, start, 1, alpha=alpha, batch_size=32, measures=measures) for alpha in (25., "mgda")]
+    generate_ambiguous(runs[0].generator, classifier, n=10, tau=.5)
+    assert fingerprint(classifier) == before and [m.training for m in classifier.modules()] == modes
+    assert all(p.grad is None and p.requires_grad for p in classifier.parameters())
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+
+
+def test_a_classifier_that_changes_is_noticed(samples):
+    classifier = cnn(2)
+
+    def spoil(record):
+        with torch.no_grad(): classifier[-1].bias.add_(1)
+
+    start = train_gan(samples, 1, **SHORT)
+    with pytest.raises(RuntimeError, match="changed while the GAN trained"): train_gasten(samples, classifier, start, 1, batch_size=32, log=spoil, **NONE)
+
+
+def test_step_1_is_not_changed_by_step_2(samples):
+    start = train_gan(samples, 1, **SHORT)
+    before = fingerprint(start.nets.generator), fingerprint(start.nets.discriminator)
+    train_gasten(samples, cnn(2), start, 1, batch_size=32, **NONE)
+    assert (fingerprint(start.nets.generator), fingerprint(start.nets.discriminator)) == before
+
+
+def test_same_seed_same_result(samples):
+    a, b, c = (train_gan(samples, 2, seed=seed, **SHORT) for seed in (1, 1, 2))
+    assert equal(a.generator, b.generator) and not equal(a.generator, c.generator)
+
+
+def test_no_weight_gradients_of_discriminator_or_classifier():
+    "Convolutions differentiated in a step: the discriminator's update needs weights (2 x 3), the generator's its own 3 and no others."
+    nets = Nets(build_generator(shape=(1, 28, 28), z_dim=8, filters=4), build_discriminator(shape=(1, 28, 28), filters=4))
+    classifier = cnn(2).eval()
+    real, z = torch.rand(8, 1, 28, 28) * 2 - 1, noise(8, 8)
+    with_weights = []
+    original = torch.ops.aten.convolution_backward
+
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func._overloadpacket is original: with_weights.append(bool(args[-1][1]))
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        gan_step(nets, real, z, confusion=lambda x: confusion_abs(mean_log_probs([classifier], x)).mean(), alpha=25.)
+    assert sum(with_weights) == 2 * 3 + 3                   # and 3 + 2 that need the images' gradient only
+    assert len(with_weights) == 2 * 3 + 3 + 3 + 2
+    assert all(p.grad is None for p in classifier.parameters())
+
+
+@pytest.mark.parametrize("alpha", ["mgda", "mgda:norm"])
+def test_mgda_equals_three_separate_passes(alpha):
+    "One forward and two backwards give what a forward and backward for each loss, and one more for the sum, give."
+    classifier = cnn(2, seed=3).eval()
+    confusion = lambda x: confusion_abs(mean_log_probs([classifier], x)).mean()  # noqa: E731
+    make = lambda: Nets(build_generator(shape=(1, 28, 28), z_dim=8, filters=4), build_discriminator(shape=(1, 28, 28), filters=4))  # noqa: E731
+    ours, plain = make(), make()
+    real, z = torch.rand(16, 1, 28, 28) * 2 - 1, noise(16, 8)
+    gan_step(ours, real, z, confusion=confusion, alpha=alpha)
+    gan_step(plain, real, z, update_generator=False)
+    G, D, parameters = plain.generator, plain.discriminator, list(plain.generator.parameters())
+    for m in G.modules():
+        if isinstance(m, nn.BatchNorm2d): m.momentum = 0.
+    losses, gradients = [], []
+    for loss_of in (lambda x: generator_loss(D(x)), confusion):
+        loss = loss_of(G(z))
+        losses.append(loss.detach())
+        gradients.append(nn.utils.parameters_to_vector(torch.autograd.grad(loss, parameters)))
+    scaled = gradients if alpha == "mgda" else [g / (loss.abs() * g.norm()) for g, loss in zip(gradients, losses, strict=True)]
+    w1, w2 = min_norm_weights(*scaled)
+    images = G(z)
+    (w1 * generator_loss(D(images)) + w2 * confusion(images)).backward()
+    plain.optim_g.step()
+    for a, b in zip(ours.generator.parameters(), plain.generator.parameters(), strict=True):
+        # Adam's first step is about lr * sign(gradient): compare where the gradient is not mere rounding
+        clear = b.grad.abs() > 1e-4 * b.grad.abs().max()
+        torch.testing.assert_close(a[clear], b[clear], rtol=1e-3, atol=1e-5)
+
+
+def test_mgda_weights_match_a_fine_grid():
+    rng = torch.Generator().manual_seed(0)
+    grid = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
+    for _ in range(50):
+        g1, g2 = (torch.randn(5, generator=rng, dtype=torch.float64) * scale for scale in (1, 3))
+        w1, w2 = min_norm_weights(g1, g2)
+        assert w1 + w2 == pytest.approx(1)
+        assert float((w1 * g1 + w2 * g2).norm()) <= float((grid * g1 + (1 - grid) * g2).norm(dim=1).min()) + 1e-9
+
+
+def test_divergence_keeps_the_last_good_epoch(samples, tmp_path):
+    run = train_gan(samples, 2, folder=tmp_path, **SHORT)
+    classifier = cnn(2)
+    with torch.no_grad(): classifier[-1].bias.add_(float("nan"))
+    with pytest.raises(FloatingPointError, match="diverged in epoch 1"): train_gasten(samples, classifier, run, 2, batch_size=32, folder=tmp_path / "2", measures=lambda g: {})
+    assert saved_epochs(tmp_path / "2") == []
+    _poison(tmp_path)
+    with pytest.raises(FloatingPointError, match=r"epoch 2 is kept"): train_gan(samples, 3, folder=tmp_path, **SHORT)
+    assert saved_epochs(tmp_path) == [1, 2]
+
+
+def _poison(folder):
+    "Put a NaN into a checkpoint, as a divergence right after it would."
+    state = load_state(folder / "checkpoint.safetensors")
+    state["nets"]["generator"]["linear.weight"][0] = float("nan")
+    save_state(folder / "checkpoint.safetensors", state)
+
+
+def test_files_are_read_back(samples, tmp_path):
+    run = train_gan(samples, 3, folder=tmp_path, save_every=2, **SHORT)
+    assert saved_epochs(tmp_path) == [2, 3]
+    assert equal(load_generator(tmp_path / "epoch-0003.safetensors"), run.generator)      # the average
+    assert equal(load_epoch(tmp_path, 3).nets.generator, run.nets.generator)               # and the trained one
+    with pytest.raises(FileNotFoundError, match=r"choose from \[2, 3\]"): load_epoch(tmp_path, 1)
+    with pytest.raises(ValueError, match="the GAN makes images"):
+        train_gasten(load_samples("digits", "all").binary(1, 0), cnn(2, image_size=8), run, 1)
+
+
+def test_sum_and_mean_of_two_classifiers(samples):
+    pair = [cnn(2, seed=0), cnn(2, seed=1)]
+    start = train_gan(samples, 1, **SHORT)
+    mean, total = (train_gasten(samples, pair, start, 1, several=several, batch_size=32, **NONE) for several in ("mean", "sum"))
+    assert not equal(mean.generator, total.generator)
+    with pytest.raises(ValueError, match="choose from"): train_gasten(samples, pair, start, 1, several="both")
+    images = torch.rand(4, 1, 28, 28)
+    np.testing.assert_allclose(predict_probs(pair, images).sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"alpha": 25.}, {"confusion": "gaussian", "alpha": 1.}, {"confusion": "kl", "alpha": 5.},
+                                     {"alpha": "mgda"}], ids=str)
+def test_confusion_is_learned(samples, options):
+    "A classifier that calls everything a five is brought into doubt, whatever the loss."
+    classifier = cnn(2)
+    fit(classifier, load_samples("mnist-5k", "all").binary(5, 3), 8)
+    with torch.no_grad(): classifier[-1].bias += torch.tensor([0., 2.])
+    measures = GanMeasures(classifier, samples, n=64)
+    start = train_gan(samples, 1, measures=measures, **SHORT)
+    run = train_gasten(samples, classifier, start, 15, lr=2e-3, batch_size=16, measures=measures, measure_every=15, **options)
+    assert run.history[-1]["acd"] < .8 * start.history[-1]["acd"]
