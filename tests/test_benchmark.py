@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
 
-from ambiguity_nb.benchmark import Cell, Grid, Store, benchmark, evaluate, load_cells, load_failures, run_cell, score_table
+from ambiguity_nb.benchmark import (
+    PRESETS, Cell, Grid, Store, benchmark, evaluate, hcat_grid, load_cells, load_failures, make_grid, run_cell, score_table,
+)
 from ambiguity_nb.data import load_samples
 from ambiguity_nb.hardness_types import HARDNESS_TYPES, inject
 from ambiguity_nb.scores import characterize
@@ -242,3 +245,37 @@ def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
     finally:
         for process in started: process.kill()
         for process in started: process.wait()
+
+
+def settings_of(path):
+    "The settings that `ambiguity benchmark --config PATH` would run with."
+    from jsonargparse import ArgumentParser
+
+    from ambiguity_nb.benchmark_job import benchmark_job
+
+    parser = ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(benchmark_job, as_group=False)
+    return vars(parser.parse_args(["--config", str(path)]))
+
+
+def test_configs_are_the_presets():
+    folder = Path(__file__).parents[1] / "experiments" / "benchmark"
+    for name, grid in PRESETS.items(): assert make_grid(dict(settings_of(folder / f"{name}.yml")["grid"])) == grid, name
+    theirs = settings_of(folder / "hcat.yml")
+    words = ("hardness", "dataset", "model_name", "prop", "epochs", "total_runs", "seed", "fix_seed")
+    grid = hcat_grid(**{k: theirs[k] for k in words})
+    assert grid.cells() == [Cell("mnist", "lenet", "uniform", .1, None, s, s) for s in (0, 1, 2)] and grid.n_epochs == 10
+
+
+def test_figures_have_intervals_and_close(tmp_path):
+    from ambiguity_nb.benchmark_job import benchmark_report
+
+    benchmark(GRID, tmp_path, n_jobs=1)
+    figures = []
+    report = benchmark_report(tmp_path, save_figure=lambda name, figure: figures.append(name))
+    assert len(figures) == len(set(figures)) >= 6
+    assert "not clearly worse" in report.html() or "use " in report.html()
+    import matplotlib.pyplot as plt
+
+    assert not plt.get_fignums()
