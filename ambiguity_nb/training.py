@@ -106,11 +106,13 @@ def _listens(hook:Hook, event:str)->bool:
     "Whether a hook overrides an event."
     return getattr(type(hook), event) is not getattr(Hook, event)
 
-# %% ../nbs/03_training.ipynb #2e679669
+# %% ../nbs/03_training.ipynb #91b6d562
 def _pack(value:Any, tensors:dict, key:str)->Any:
     "Move the tensors of a nested value into `tensors`; what is returned is JSON."
     if isinstance(value, torch.Tensor):
-        tensors[key] = value.detach().cpu().clone().contiguous()
+        value = value.detach().cpu().contiguous()
+        shared = any(value.data_ptr() == other.data_ptr() for other in tensors.values())        # safetensors stores no views
+        tensors[key] = value.clone() if shared or value.nbytes < value.untyped_storage().nbytes() else value
         return {"tensor": key}
     if isinstance(value, dict): return {"dict": [[k, _pack(v, tensors, f"{key}.{k}")] for k, v in value.items()]}
     if isinstance(value, (list, tuple)): return {"list": [_pack(v, tensors, f"{key}.{i}") for i, v in enumerate(value)]}
