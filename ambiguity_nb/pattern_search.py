@@ -54,10 +54,10 @@ def _subsample(n:int, share:float, seed:int)->np.ndarray:
     "Sorted positions of a random share of n rows."
     return np.sort(np.random.default_rng(seed).choice(n, max(2, round(share * n)), replace=False))
 
-# %% ../nbs/07b_pattern_search.ipynb #39529a02
+# %% ../nbs/07b_pattern_search.ipynb #fac61c21
 def search_space()->dict[str, tuple]:
     "Ranges `(lowest, highest)` that `search_patterns` uses unless told otherwise; a new dict on every call."
-    return {"n_neighbors": (5, 60), "min_dist": (0., .5), "n_components": (2, 60), "n_clusters": (2, 20), "min_cluster_size": (5, 60), "epsilon": (0., 5.)}
+    return {"n_neighbors": (5, 60), "min_dist": (0., .5), "n_components": (2, 60), "n_clusters": (3, 20), "min_cluster_size": (5, 60), "epsilon": (0., 5.)}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -177,7 +177,7 @@ def search_patterns(
                          f"or widen n_clusters {space['n_clusters']} or min_cluster_size {space['min_cluster_size']}")
     return _result(embeddings, best, found, space, most, metric, n_epochs, seed)
 
-# %% ../nbs/07b_pattern_search.ipynb #906416d3
+# %% ../nbs/07b_pattern_search.ipynb #ca64dc76
 def _checked_space(space, embeddings, reducers, clusterers)->dict[str, tuple]:
     "Ranges of the search, complete and sensible for this many rows."
     for names, known in ((reducers, ("none", "pca", "umap")), (clusterers, ("gmm", "hdbscan", "kmeans"))):
@@ -202,7 +202,8 @@ def _clusterings(clusterers, space, n, reducer)->list[dict]:
     "Settings of every clustering to be tried on one reduction; on the embedding itself k-means stands in for mixtures, whose covariances it is too wide for."
     low, high = space["n_clusters"]
     if reducer == "none": clusterers = tuple(dict.fromkeys("kmeans" if c == "gmm" else c for c in clusterers))
-    choices = [{"clusterer": c, "n_clusters": k} for c in clusterers if c != "hdbscan" for k in range(low, high + 1)]
+    choices = [{"clusterer": c, "n_clusters": k} for c in clusterers if c != "hdbscan"
+               for k in range(low, high + 1) if k <= 10 or k % 5 == 0 or k == high]
     if "hdbscan" in clusterers:
         sizes = np.unique(np.geomspace(*space["min_cluster_size"], 6).round().astype(int))
         epsilons = np.unique([space["epsilon"][0], np.mean(space["epsilon"]), space["epsilon"][1]])
@@ -238,7 +239,7 @@ def _result(embeddings, best, found, space, most, metric, n_epochs, seed)->Patte
     table = pd.DataFrame(found).sort_values(["score", "silhouette"], ascending=False, na_position="last").reset_index(drop=True)
     return PatternSearch(patterns, best["stability"], best["score"], table, walls)
 
-# %% ../nbs/07b_pattern_search.ipynb #2ea6af0b
+# %% ../nbs/07b_pattern_search.ipynb #d56e91e7
 def plot_search(
     search:PatternSearch, # to be drawn
     ax=None, # drawn on; a new figure when None
@@ -249,7 +250,7 @@ def plot_search(
     if ax is None: _, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
     table = search.table.dropna(subset=["score"])
     points = ax.scatter(table.silhouette, table.stability, c=table.patterns, cmap="viridis", s=14)
-    ax.figure.colorbar(points, ax=ax, label="patterns")
+    ax.figure.colorbar(points, ax=ax, label="patterns", ticks=np.unique(table.patterns))
     ax.scatter(table.silhouette.iloc[:1], table.stability.iloc[:1], marker="*", s=160, color="#D55E00", ec="black", zorder=3)
     xlim, ylim = ax.get_xlim(), ax.get_ylim()
     for score in np.quantile(table.score, [.5, .9, 1]): ax.axline((2 * score, 0), slope=-1, color="grey", lw=.7, ls=":")

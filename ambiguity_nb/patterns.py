@@ -133,7 +133,7 @@ def nearest_rows(
         distance[:, 0] = 0
     return index, distance.astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #3b10eed3
+# %% ../nbs/07_patterns.ipynb #4c5d4099
 def reduce_embeddings(
     embeddings:np.ndarray, # [N, D] float
     reducer:str="umap", # "umap", "tsne", "pca" or "none"
@@ -174,7 +174,7 @@ def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.nda
     "Mean [D] and principal axes [D, n_components] of the rows, signs fixed."
     from sklearn.decomposition import PCA
 
-    pca = PCA(n_components, svd_solver="full").fit(rows)
+    pca = PCA(n_components, svd_solver="covariance_eigh" if len(rows) > rows.shape[1] else "full").fit(rows.astype(np.float64))
     return pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
 
 
