@@ -16,7 +16,7 @@ from torch import nn
 from .data import Samples
 from .scores import Characterization, Score, ScoreSet, characterize, make_scores, result
 
-# %% ../nbs/04d_score_doors.ipynb #bec90f51
+# %% ../nbs/04d_score_doors.ipynb #8ceedcf6
 _rows = 8192  # samples fed at a time
 
 
@@ -32,7 +32,7 @@ def _feedable(scores, given:set[str])->list[Score]:
 
 def _feed(scores:ScoreSet, index:np.ndarray, logits:np.ndarray, y:np.ndarray, embeddings:np.ndarray|None)->None:
     "One part of one epoch."
-    index, logits, y = torch.from_numpy(index), torch.from_numpy(np.asarray(logits, np.float32)), torch.from_numpy(y)
+    index, logits, y = torch.from_numpy(index), torch.from_numpy(np.array(logits, np.float32)), torch.from_numpy(y)
     scores.train_batch(index, logits, y)
     if type(scores) is ScoreSet:
         scores.eval_batch(index, logits, y, None if embeddings is None else torch.from_numpy(np.array(embeddings, np.float32)))

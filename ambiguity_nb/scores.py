@@ -10,9 +10,10 @@ __all__ = ['SCORES', 'BASELINES', 'margin', 'error_norm', 'label_probs', 'entrop
            'Curves', 'Detector', 'LastLoss', 'Entropy', 'InputNorm', 'Random', 'make_scores', 'ScoreSet',
            'Characterization', 'result', 'Settling', 'characterize', 'out_of_sample_probs', 'play']
 
-# %% ../nbs/04_scores.ipynb #b9312cb0
+# %% ../nbs/04_scores.ipynb #6955ac02
 import copy
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -112,7 +113,7 @@ class Running:
         "Take over saved arrays."
         vars(self).update(state)
 
-# %% ../nbs/04_scores.ipynb #4ca26781
+# %% ../nbs/04_scores.ipynb #6e37bea6
 _needs = ("train", "eval", "embeddings", "input_gradients", "gradient_norms", "model", "data", "out_of_sample")
 
 
@@ -125,6 +126,7 @@ class Score(Hook):
     needs: tuple[str, ...] = ("eval",) # of: train, eval, embeddings, input_gradients, gradient_norms, model, data, out_of_sample
     harder = "high" # which end of `values()` is hard: "high" or "low"
     measured = "evaluation pass after each epoch" # where the numbers come from, for tables
+    finds_mislabelled = True # whether it is meant to rank wrong labels as hard
 
     def start(self,
         n_samples:int, # N
@@ -141,7 +143,7 @@ class Score(Hook):
 
     def values(self)->np.ndarray: # [N] float64, NaN for a sample never seen
         "The score as its paper defines it."
-        raise NotImplementedError(f"{type(self).__name__} has no `values`; a score returns one float per sample")
+        raise TypeError(f"{type(self).__name__} has no `values`; a score returns one float per sample")
 
     def orient(self,
         values:np.ndarray, # [N] as from `values`
@@ -458,7 +460,7 @@ class Loss(Score):
         t = n.max()
         return self.loss.mean() - s * (t + s * np.log(2 * t) / t**2) / (n - s)
 
-# %% ../nbs/04_scores.ipynb #a31e79b4
+# %% ../nbs/04_scores.ipynb #30d51e4b
 _quality = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 
 
@@ -511,7 +513,9 @@ class Cleanlab(Score):
         from cleanlab.filter import find_label_issues
 
         probs = self.probs.numpy().astype(np.float64)
-        return {"issue": find_label_issues(self.y.numpy(), probs / probs.sum(1, keepdims=True), n_jobs=1)}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)  # classes of fewer than five samples
+            return {"issue": find_label_issues(self.y.numpy(), probs / probs.sum(1, keepdims=True), n_jobs=1)}
 
 # %% ../nbs/04_scores.ipynb #c27f7935
 @register
@@ -620,7 +624,7 @@ def dropout_members(
             pass
     return torch.stack([thinned([s]).float() for s in range(n_members)])
 
-# %% ../nbs/04_scores.ipynb #5132112c
+# %% ../nbs/04_scores.ipynb #6b20a70e
 @register
 class ConfAgree(Score):
     """Confidence of an ensemble, low = hard; ambiguity is the disagreement of its members (Jensen-Shannon).
@@ -629,7 +633,7 @@ class ConfAgree(Score):
 
     Source: [Carlini et al. 2019](https://arxiv.org/abs/1910.13427); there the members are separately trained models.
     """
-    name, needs, harder = "conf_agree", ("eval",), "low"
+    name, needs, harder, finds_mislabelled = "conf_agree", ("eval",), "low", False  # it does not look at the label
 
     def __init__(self,
         n_members:int=10, # S
@@ -690,7 +694,7 @@ class ConfAgree(Score):
         "Jensen-Shannon disagreement, in nats."
         return (entropy(self.probs / self.n[:, None]) - self.entropies / self.n).clamp(min=0).double().numpy()
 
-# %% ../nbs/04_scores.ipynb #bbab1e5a
+# %% ../nbs/04_scores.ipynb #ca5476ed
 @register
 class GraNd(Score):
     """Norm of the gradient of a sample's loss by all weights, at an early epoch or averaged over several; high = hard.
@@ -739,7 +743,7 @@ class VoG(Score):
 
     Source: [Agarwal et al. 2022](https://arxiv.org/abs/2008.11600).
     """
-    name, needs, harder = "vog", ("input_gradients",), "high"
+    name, needs, harder, finds_mislabelled = "vog", ("input_gradients",), "high", False
     measured = "gradients by the input at snapshots of training"
 
     def __init__(self,
@@ -816,7 +820,7 @@ def gradient_passes(
         for score in listeners if seconds is not None else ():
             seconds[score.name] += (time.perf_counter() - start) / len(listeners)
 
-# %% ../nbs/04_scores.ipynb #f4c16f16
+# %% ../nbs/04_scores.ipynb #7f61d209
 def default_transform()->Callable[[torch.Tensor], torch.Tensor]: # of raw images [B, C, H, W]
     "Small rotations, shifts, zooms and changes of brightness and contrast (torchvision v2)."
     from torchvision.transforms import InterpolationMode, v2
@@ -833,7 +837,7 @@ class ALLSH(Score):
 
     Source: [Zhang et al. 2022](https://arxiv.org/abs/2205.04980).
     """
-    name, needs, harder = "allsh", ("model",), "high"
+    name, needs, harder, finds_mislabelled = "allsh", ("model",), "high", False  # it does not look at the label
     measured = "augmented copies after training"
 
     def __init__(self,
@@ -882,7 +886,7 @@ class ALLSH(Score):
         "KL divergence, in nats."
         return self.divergence.numpy()
 
-# %% ../nbs/04_scores.ipynb #73e73bc2
+# %% ../nbs/04_scores.ipynb #b134a81c
 class DetectorNet(nn.Module):
     "Two-layer LSTM with 64 units that reads a curve of probabilities; x [B, T] in [0, 1] to logits [B, 2] of clean and noisy."
 
@@ -905,7 +909,7 @@ def load_detector(
     Raises `FileNotFoundError` when there is no such file.
     """
     path = Path(path or files("ambiguity_nb") / "assets" / "detector.safetensors")
-    network = DetectorNet()
+    with seeded(0): network = DetectorNet()  # making layers draws numbers, which must not show outside
     return network, load_weights(path, network)
 
 
@@ -959,7 +963,7 @@ class Detector(Curves):
         with evaluating(network), torch.inference_mode():
             return torch.cat([network(part).softmax(1)[:, 1] for part in curves.split(4096)]).double().numpy()
 
-# %% ../nbs/04_scores.ipynb #a6762f1c
+# %% ../nbs/04_scores.ipynb #1a3294d7
 class _Last(Score):
     "A number per sample, of which the last epoch's stays."
 
@@ -985,7 +989,7 @@ class LastLoss(_Last):
 @register
 class Entropy(_Last):
     "Entropy of the softmax after the last epoch, in nats; high = hard. It does not look at the label."
-    name, measured = "entropy", "evaluation pass after the last epoch"
+    name, measured, finds_mislabelled = "entropy", "evaluation pass after the last epoch", False
 
     def eval_batch(self, index:torch.Tensor, logits:torch.Tensor, y:torch.Tensor, embeddings:torch.Tensor|None)->None:
         "Replace by the latest."
@@ -999,7 +1003,7 @@ class Entropy(_Last):
 @register
 class InputNorm(_Last):
     "Euclidean norm of the model input; high = hard. It looks at no model and no label."
-    name, needs, measured = "input_norm", ("data",), "the data"
+    name, needs, measured, finds_mislabelled = "input_norm", ("data",), "the data", False
 
     def after_fit(self, model:nn.Module, samples:Samples)->None:
         "One pass over the data."
@@ -1009,7 +1013,7 @@ class InputNorm(_Last):
 @register
 class Random(_Last):
     "Uniform random numbers: what a score that knows nothing achieves."
-    name, needs, measured = "random", (), "nothing"
+    name, needs, measured, finds_mislabelled = "random", (), "nothing", False
 
     def __init__(self,
         seed:int=0, # of the numbers
@@ -1166,12 +1170,12 @@ class _TrainOnlySet(ScoreSet):
     "A set for which the loop makes no evaluation pass."
     eval_batch = Hook.eval_batch
 
-# %% ../nbs/04_scores.ipynb #80062efb
+# %% ../nbs/04_scores.ipynb #13465844
 @dataclass(repr=False)
 class Characterization:
     "Scores of every sample, with the model and the history of the training that gave them."
     samples: Samples # N samples, in whose order all arrays are
-    scores: dict[str, dict] # per score: values, runs (hardness) and ambiguity [R, N] (None without), columns, measured, harder
+    scores: dict[str, dict] # per score: values, runs (hardness) and ambiguity [R, N] (None without), columns, and what it is
     model: nn.Module|None = None # as trained in the last run
     history: list[dict] = field(default_factory=list) # of the last run, a dict per epoch
     cost: pd.DataFrame|None = None # by score: seconds and megabytes, summed over runs
@@ -1247,8 +1251,8 @@ class Characterization:
 
     def summary(self)->pd.DataFrame: # a row per score
         "What each score is, where it was measured and what it cost."
-        rows = {name: {"hard end": s["harder"], "ambiguity": "yes" if s["ambiguity"] is not None else "", "measured": s["measured"]}
-                for name, s in self.scores.items()}
+        rows = {name: {"hard end": s["harder"], "ambiguity": "yes" if s["ambiguity"] is not None else "",
+                       "for wrong labels": "yes" if s["finds_mislabelled"] else "", "measured": s["measured"]} for name, s in self.scores.items()}
         frame = pd.DataFrame.from_dict(rows, orient="index")
         return frame if self.cost is None else frame.join(self.cost)
 
@@ -1265,7 +1269,7 @@ class Characterization:
     def _repr_html_(self)->str:
         return f"<p>{len(self.names)} scores of {len(self.samples)} samples of {self.samples.name}</p>" + self.summary().to_html()
 
-# %% ../nbs/04_scores.ipynb #e0d89de4
+# %% ../nbs/04_scores.ipynb #f62d4619
 def _collect(samples:Samples, runs:Sequence[ScoreSet])->dict[str, dict]:
     "Numbers of the same scores in several runs, checked for samples that were never seen."
     collected = {}
@@ -1279,8 +1283,8 @@ def _collect(samples:Samples, runs:Sequence[ScoreSet])->dict[str, dict]:
         ambiguity = [score.ambiguity() for score in of_runs]
         collected[name] = {
             "values": values, "runs": np.stack([score.orient(v) for score, v in zip(of_runs, values, strict=True)]),
-            "ambiguity": None if ambiguity[0] is None else np.stack(ambiguity).astype(np.float64),
-            "columns": of_runs[-1].columns(), "measured": of_runs[-1].measured, "harder": of_runs[-1].harder}
+            "ambiguity": None if ambiguity[0] is None else np.stack(ambiguity).astype(np.float64), "columns": of_runs[-1].columns(),
+            "measured": of_runs[-1].measured, "harder": of_runs[-1].harder, "finds_mislabelled": of_runs[-1].finds_mislabelled}
     return collected
 
 
@@ -1306,7 +1310,7 @@ def _costs(runs:Sequence[ScoreSet])->pd.DataFrame:
     seconds = pd.DataFrame([scores.seconds for scores in runs]).sum()
     return pd.DataFrame({"seconds": seconds.round(3), "MB": pd.Series(runs[0].nbytes()).reindex(seconds.index, fill_value=0) / 1e6}).round(3)
 
-# %% ../nbs/04_scores.ipynb #8f4768a6
+# %% ../nbs/04_scores.ipynb #424257e5
 def _builder(model, samples:Samples, runs:int)->Callable[[int], nn.Module]:
     "A function from a seed to a fresh model."
     if isinstance(model, str): return lambda seed: build_model(model, samples, seed=seed)
@@ -1333,7 +1337,7 @@ class Settling(Hook):
     def after_epoch(self, epoch:int, model:nn.Module, samples:Samples, metrics:dict)->None:
         "Ask every score that has an answer for every sample by now."
         for score in self.scores:
-            if set(score.needs) <= {"train", "eval", "embeddings", "gradient_norms", "input_gradients"}:
+            if score.needs and set(score.needs) <= {"train", "eval", "embeddings", "gradient_norms", "input_gradients"}:
                 values = torch.from_numpy(score.orient(score.values())).float()
                 if not values.isnan().any(): self.history.setdefault(score.name, {})[epoch] = values
 

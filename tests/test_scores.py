@@ -1,0 +1,296 @@
+"""Scores beyond their notebook: side effects, resuming, tables, odd ids, wrong input, independent implementations."""
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import nn
+
+from ambiguity_nb.data import Samples, from_arrays, load_samples
+from ambiguity_nb.gradients import gradient_norms
+from ambiguity_nb.hardness_types import inject
+from ambiguity_nb.models import evaluating
+from ambiguity_nb.score_doors import replay
+from ambiguity_nb.scores import (
+    ALLSH,
+    AUM,
+    BASELINES,
+    SCORES,
+    Cleanlab,
+    ConfAgree,
+    EL2N,
+    GraNd,
+    Prototypicality,
+    Score,
+    ScoreSet,
+    VoG,
+    characterize,
+    dropout_members,
+    margin,
+)
+from ambiguity_nb.training import Hook, HookError, fit
+
+
+def small() -> nn.Module:
+    "Convolution, BatchNorm and dropout for 8x8 images."
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 32), nn.ReLU(),
+                         nn.Dropout(.2), nn.Linear(32, 10))
+
+
+@pytest.fixture(scope="module")
+def planted():
+    "Digits with string ids, a tenth of them with a wrong label."
+    digits = load_samples("digits").subset(np.arange(500))
+    return inject(digits.replace(ids=np.array([f"img-{i:03d}" for i in range(500)])), "uniform", .1)
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    "All scores of them."
+    return characterize(small, planted.samples, n_epochs=6, lr=5e-3, settle=True)
+
+
+def test_registry_holds_thirteen_scores_and_the_baselines():
+    named = {"aum", "cleanlab", "conf_agree", "data_iq", "data_maps", "grand", "el2n", "forgetting", "loss", "prototypicality", "vog", "allsh", "detector"}
+    assert set(SCORES) == named | set(BASELINES)
+
+
+@pytest.mark.parametrize("name", sorted(SCORES))
+def test_every_score_is_finite_and_aligned_with_ids(name, planted, found):
+    assert found.values(name).shape == found.hardness(name).shape == (500,)
+    assert found.values(name).dtype == np.float64 and np.isfinite(found.values(name)).all() and np.isfinite(found.hardness(name)).all()
+    assert list(found.frame.index) == list(planted.samples.ids)
+    order = pd.Series(found.values(name)).rank(), pd.Series(found.hardness(name)).rank()
+    assert abs(order[0].corr(order[1])) > .999 or name == "random"  # the same ranking, one way or the other
+    if SCORES[name].finds_mislabelled: assert roc_auc_score(planted.flags, found.hardness(name)) > .5
+
+
+def test_scoring_changes_nothing_in_training(planted):
+    model = small()
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
+    before = copy.deepcopy(model.state_dict())
+    scored = characterize(model, planted.samples, n_epochs=3, lr=5e-3)
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    bare = copy.deepcopy(model)
+    fit(bare, planted.samples, 3, lr=5e-3, device="cpu")
+    assert all(torch.equal(v, bare.state_dict()[k]) for k, v in scored.model.cpu().state_dict().items())  # BatchNorm's buffers among them
+    assert all(p.grad is None or not p.grad.any() for p in scored.model.parameters())
+
+
+class Interrupt(Hook):
+    "Stops a run after some epoch."
+    def __init__(self, after): self.after = after
+
+    def after_epoch(self, epoch, model, samples, metrics):
+        if epoch == self.after: raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [2, 5])
+def test_interrupted_run_resumes_to_the_same_scores(after, planted, found, tmp_path):
+    options = {"n_epochs": 6, "lr": 5e-3, "settle": True, "checkpoint": tmp_path}
+    with pytest.raises(KeyboardInterrupt): characterize(small, planted.samples, hooks=[Interrupt(after)], **options)
+    resumed = characterize(small, planted.samples, hooks=[Interrupt(0)], **options)
+    for name in found.names: np.testing.assert_array_equal(resumed.values(name), found.values(name), err_msg=name)
+    pd.testing.assert_frame_equal(resumed.settling, found.settling)
+    with pytest.raises(ValueError, match="another run|holds scores"):
+        characterize(small, planted.samples, ["aum", "loss"], hooks=[Interrupt(0)], **options)
+
+
+@pytest.mark.parametrize("name", ["wine", "breast-cancer", "two-gaussians"])
+def test_tables_of_two_and_more_classes(name):
+    noisy = inject(load_samples(name).split((.3, .7))[0] if name == "two-gaussians" else load_samples(name), "uniform", .1)
+    scored = characterize("tabular_mlp", noisy.samples, n_epochs=5, lr=5e-3)
+    assert np.isfinite(scored.frame.select_dtypes("number")).all(axis=None)
+    assert roc_auc_score(noisy.flags, scored.hardness("loss")) > .7
+
+
+def test_a_class_without_samples_and_a_class_of_one(planted):
+    part = planted.samples.subset(planted.samples.y != 3)
+    lonely = part.subset(np.r_[np.flatnonzero(part.y != 5), np.flatnonzero(part.y == 5)[:1]])
+    scored = characterize(small, lonely, n_epochs=2)
+    assert np.isfinite(scored.frame.select_dtypes("number")).all(axis=None)
+
+
+def test_constant_input_and_three_samples():
+    flat = from_arrays(np.full((3, 1, 12, 12), 7, np.uint8), [0, 1, 1])
+    scored = characterize("lenet", flat, n_epochs=2, batch_size=1)
+    assert np.isfinite(scored.frame.select_dtypes("number")).all(axis=None)
+
+
+def test_a_perfect_score_is_perfect_and_directions_hold(planted):
+    class Oracle(Score):
+        "Knows the answer; values are low for wrong labels."
+        name, needs, harder = "oracle", (), "low"
+        def start(self, n_samples, n_classes, n_epochs): pass
+        def values(self): return 1. - planted.flags
+
+    scored = characterize(small, planted.samples, [Oracle], n_epochs=1)
+    assert roc_auc_score(planted.flags, scored.hardness("oracle")) == average_precision_score(planted.flags, scored.hardness("oracle")) == 1
+
+
+def test_wrong_input_is_refused_before_training(planted):
+    samples = planted.samples
+    with pytest.raises(ValueError, match="unknown score 'aumm'"): characterize(small, samples, ["aumm"])
+    with pytest.raises(ValueError, match=r"expected logits \(2, 10\)"): characterize(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), samples)
+    with pytest.raises(ValueError, match=r"gives \(2, 10, 1\)"): characterize(nn.Sequential(small(), nn.Unflatten(1, (10, 1))), samples)
+    with pytest.raises(ValueError, match="expected some of 1..3"): characterize(small, samples, [GraNd([4])], n_epochs=3)
+    with pytest.raises(ValueError, match="at least 2 epochs"): characterize(small, samples, ["vog"], n_epochs=1)
+    with pytest.raises(ValueError, match="noise level"): characterize("tabular_mlp", load_samples("wine"), [ALLSH(noise=0)])
+    with pytest.raises(ValueError, match="members='snapshots'"): characterize("cnn", load_samples("mnist-5k").subset(range(9)), [ConfAgree(members="dropout")])
+    with pytest.raises(ValueError, match="need embeddings"): characterize(small, samples, ["prototypicality"], dynamics="train")
+    with pytest.raises(ValueError, match="runs is 0"): characterize(small, samples, runs=0)
+    with pytest.raises(TypeError, match="expected an nn.Module"): characterize(3, samples)
+    with pytest.raises(TypeError, match="returned a str"): characterize(lambda: "lenet", samples)
+    with pytest.raises(FileNotFoundError): characterize(small, samples, [SCORES["detector"]("/nowhere/detector.safetensors")])
+
+    class Blocks(nn.Module):
+        "Lets no gradient through."
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(64, 10)
+        def forward(self, x): return self.head(x.detach().flatten(1))
+
+    with pytest.raises(ValueError, match="lets no gradient through"): characterize(Blocks, samples, ["vog"])
+    assert characterize(Blocks, samples, ["grand"], n_epochs=1).values("grand").min() > 0
+
+
+def test_nan_logits_name_the_samples(planted):
+    class Breaks(nn.Module):
+        "Fails on bright images, after a while."
+        def __init__(self):
+            super().__init__()
+            self.head, self.steps = nn.Linear(64, 10), 0
+        def forward(self, x):
+            self.steps += self.training
+            logits = self.head(x.flatten(1))
+            return torch.where((x.flatten(1).sum(1) > 0)[:, None] & (self.steps > 3), torch.nan, logits) if self.training else logits
+
+    bright = planted.samples.replace(x=np.where(np.arange(500)[:, None, None, None] == 77, np.uint8(255), planted.samples.x // 4).astype(np.uint8))
+    with pytest.raises(HookError, match="NaN or infinite, ids .'img-077'"): characterize(Breaks, bright, ["aum"])
+
+
+def test_train_dynamics_cost_no_pass_and_agree(planted):
+    free = characterize(small, planted.samples, ["aum", "data_maps", "loss", "cleanlab", "detector"], n_epochs=6, lr=5e-3, dynamics="train")
+    assert "evaluation passes" in free.cost.index and free.cost.seconds["evaluation passes"] == 0
+    assert min(roc_auc_score(planted.flags, free.hardness(n)) for n in free.names) > .8
+
+
+def test_early_stopping_leaves_every_score_whole(planted):
+    train, validation = planted.samples.split((.8, .2))
+    stopped = characterize(small, train, n_epochs=30, lr=2e-2, validation=validation, patience=2)
+    assert 3 <= len(stopped.history) < 30
+    assert np.isfinite(stopped.frame.select_dtypes("number")).all(axis=None)
+    assert stopped.curves.shape == (len(stopped.history), len(train))
+
+
+def test_runs_differ_and_average(planted):
+    both = characterize(small, planted.samples, ["aum", "data_iq"], n_epochs=2, runs=2)
+    assert not np.array_equal(*both.runs("aum"))
+    for run in range(2):
+        alone = characterize(small, planted.samples, ["aum"], n_epochs=2, seed=run)
+        np.testing.assert_array_equal(alone.hardness("aum"), both.runs("aum")[run])
+
+
+def test_out_of_sample_probabilities_are_out_of_sample():
+    # labels are pure chance: in sample a large network knows them by heart, out of sample nobody does
+    rng = np.random.default_rng(0)
+    noise = from_arrays(rng.normal(size=(300, 20)).astype(np.float32), rng.integers(0, 2, 300))
+    scored = characterize(lambda: nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 2)), noise,
+                          [Cleanlab().named("inside"), Cleanlab(out_of_sample=True).named("outside")], n_epochs=60, lr=1e-2)
+    assert scored.values("inside").mean() > .95 and .35 < scored.values("outside").mean() < .65
+    assert "out of sample" in scored.summary().measured["outside"] and "in sample" in scored.summary().measured["inside"]
+
+
+def test_memory_mapped_samples_and_logits(planted, tmp_path):
+    np.save(tmp_path / "x.npy", planted.samples.x)
+    mapped = planted.samples.replace(x=np.load(tmp_path / "x.npy", mmap_mode="r"))
+    scored = characterize(small, mapped, ["aum", "allsh", "vog"], n_epochs=2)
+    plain = characterize(small, planted.samples, ["aum", "allsh", "vog"], n_epochs=2)
+    for name in scored.names: np.testing.assert_array_equal(scored.values(name), plain.values(name))
+    logits = np.random.default_rng(0).normal(size=(3, 500, 10)).astype(np.float32)
+    np.save(tmp_path / "logits.npy", logits)
+    again = replay(np.load(tmp_path / "logits.npy", mmap_mode="r"), planted.samples)
+    np.testing.assert_allclose(again.values("aum"), np.mean([margin(torch.from_numpy(z), torch.from_numpy(planted.samples.y)).numpy() for z in logits], 0), rtol=1e-5)
+
+
+def test_parquet_holds_the_frame(found, tmp_path):
+    pd.testing.assert_frame_equal(pd.read_parquet(found.to_parquet(tmp_path / "deep" / "scores.parquet")), found.frame)
+    assert "aum" in found._repr_html_() and "17 scores" in repr(found)
+
+
+def test_settling_ends_at_one_and_leaves_out_what_needs_no_training(found):
+    last = found.settling.loc[6]
+    np.testing.assert_allclose(last.to_numpy(), 1)
+    assert "aum" in last and not {"random", "input_norm", "allsh"} & set(last.index)
+
+
+def test_dropout_members_leave_no_trace():
+    model = small().train()
+    x = torch.randn(6, 1, 8, 8)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    first, second = dropout_members(model, x, 5, seed=1), dropout_members(model, x, 5, seed=1)
+    assert torch.equal(first, second) and not torch.equal(first, dropout_members(model, x, 5, seed=2))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()) and model.training
+    assert torch.equal(torch.get_rng_state(), state) and not any(m._forward_hooks for m in model.modules())
+    with evaluating(model), torch.no_grad(): plain = model(x)
+    many = dropout_members(model, x, 3000, seed=0).mean(0)     # the head is linear after the dropout: masks average out
+    torch.testing.assert_close(many, plain, rtol=.1, atol=.05)
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": (3, 2), "groups": 2, "bias": False},
+                                     {"kernel_size": 3, "dilation": 2, "padding": "same"}, {"kernel_size": 1, "groups": 4},
+                                     {"kernel_size": 5, "padding": 2, "padding_mode": "circular"}])
+def test_closed_form_of_gradient_norms(options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 8, **options), nn.ReLU(inplace=True), nn.Flatten(), nn.LazyLinear(3)).eval()
+    x, y = torch.randn(5, 4, 9, 9), torch.tensor([0, 1, 2, 0, 1])
+    model(x)
+    np.testing.assert_allclose(gradient_norms(model, x, y, "ghost"), gradient_norms(model, x, y, "loop"), rtol=1e-4)
+    np.testing.assert_allclose(gradient_norms(model, x, y, "ghost"), gradient_norms(model, x, y, "func"), rtol=1e-4)
+
+
+def test_many_classes_and_shuffled_batches_against_numpy():
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=(4, 50, 101)).astype(np.float32), rng.integers(0, 101, 50)
+    scores = ScoreSet([AUM(), EL2N([1, 3]), ConfAgree(2)]).start(50, 101, 4)
+    for epoch in logits:
+        for rows in np.array_split(rng.permutation(50), 7):
+            index = torch.from_numpy(rows)
+            scores.train_batch(index, torch.from_numpy(epoch[rows]), torch.from_numpy(y[rows]))
+            scores.eval_batch(index, torch.from_numpy(epoch[rows]), torch.from_numpy(y[rows]))
+    probs = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
+    own, others = np.take_along_axis(logits, y[None, :, None], 2)[..., 0], logits.copy()
+    others[:, np.arange(50), y] = -np.inf
+    np.testing.assert_allclose(scores["aum"].values(), (own - others.max(2)).mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(scores["el2n"].values(), np.linalg.norm(probs[[0, 2]] - np.eye(101)[y], axis=2).mean(0), rtol=1e-5)
+    mean = probs[2:].mean(0)
+    np.testing.assert_allclose(scores["conf_agree"].values(), mean.max(1), rtol=1e-5)
+    def entropy(p): return -(p * np.log(p)).sum(-1)
+    np.testing.assert_allclose(scores["conf_agree"].ambiguity(), entropy(mean) - entropy(probs[2:]).mean(0), rtol=1e-3, atol=1e-5)
+
+
+def test_prototypicality_against_a_plain_computation(planted):
+    class Keep(Hook):
+        "Embeddings of the last pass."
+        def before_fit(self, model, samples, n_epochs): self.embeddings = np.zeros((len(samples), 32))
+        def eval_batch(self, index, logits, y, embeddings): self.embeddings[index] = embeddings
+
+    keep = Keep()
+    scored = characterize(small, planted.samples, [Prototypicality(), VoG(2)], n_epochs=2, hooks=[keep])
+    y, e = planted.samples.y, keep.embeddings
+    centres = np.stack([e[y == k].mean(0) for k in range(10)])[y]
+    cosine = (e * centres).sum(1) / np.linalg.norm(e, axis=1) / np.linalg.norm(centres, axis=1)
+    np.testing.assert_allclose(scored.values("prototypicality"), 1 - cosine, rtol=1e-4, atol=1e-5)
+    for k in range(10):
+        np.testing.assert_allclose([scored.values("vog")[y == k].mean(), scored.values("vog")[y == k].std()], [0, 1], atol=1e-6)
+
+
+def test_last_loss_is_the_loss_of_the_final_model(planted, found):
+    x, y = planted.samples.normalize(planted.samples.x), torch.from_numpy(planted.samples.y)
+    with evaluating(found.model), torch.no_grad(): want = F.cross_entropy(found.model(x), y, reduction="none")
+    np.testing.assert_allclose(found.values("last_loss"), want, rtol=1e-4, atol=1e-6)
+    assert isinstance(found.samples, Samples)
