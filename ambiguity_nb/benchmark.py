@@ -92,21 +92,27 @@ def _resamples(flags:np.ndarray, n:int, seed:int)->Iterator[np.ndarray]:
             for row, index in zip(weights, drawn, strict=True): row += np.bincount(index, minlength=len(flags))
         yield weights
 
-# %% ../nbs/09_benchmark.ipynb #a0d6149a
+# %% ../nbs/09_benchmark.ipynb #6516af52
 def score_table(
     result:Characterization, # of N samples
     flags:np.ndarray|Injected, # [N] bool, or what was injected
+    kind:str|None=None, # of a mixture: only samples of this hardness type against the untouched ones
     n_bootstrap:int=200, # resamples for the intervals; 0 for none
     seed:int=0, # of the resamples
 )->pd.DataFrame: # a row per score and per what it says (`by`: hardness or ambiguity), best AUROC first, with `baseline`
     """Every score of `result` against the flags.
 
-    Raises `ValueError` as `evaluate` does.
+    Raises `ValueError` as `evaluate` does, and for a `kind` that is not in the mixture.
     """
+    keep = slice(None)
+    if kind is not None:
+        if not isinstance(flags, Injected) or kind not in flags.kinds or kind == "":
+            raise ValueError(f"no sample is of kind {kind!r}; pass what `inject_mixture` gave" + (f", and one of {sorted(map(str, set(flags.kinds) - {''}))}" if isinstance(flags, Injected) else ""))
+        keep = np.isin(flags.kinds, [kind, ""])
     flags = flags.flags if isinstance(flags, Injected) else flags
     rows = []
     for name, by, values in score_columns(result):
-        rows.append({"score": name, "by": by, "baseline": name in BASELINES, **evaluate(values, flags, n_bootstrap, seed=seed)})
+        rows.append({"score": name, "by": by, "baseline": name in BASELINES, **evaluate(values[keep], flags[keep], n_bootstrap, seed=seed)})
     return pd.DataFrame(rows).sort_values("auroc", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -224,7 +230,7 @@ def _is_image(name:str, samples:Mapping[str, Samples])->bool:
     if name not in _known_sets: raise ValueError(f"unknown data set {name!r}; choose from {dataset_names()}, 'openml:<id>', or give it in `samples`")
     return len(_known_sets[name][1]) == 3
 
-# %% ../nbs/09_benchmark.ipynb #4f2483c7
+# %% ../nbs/09_benchmark.ipynb #8d865d42
 @functools.lru_cache(maxsize=2)
 def _load(name:str, part:str, max_samples:int|None)->Samples:
     "A data set by name, as a benchmark uses it; kept, since the next cell probably wants it again."
@@ -254,7 +260,7 @@ def run_cell(
     injected = inject(samples, cell.kind, cell.prop, cell.severity, cell.data_seed, **given)
     scores = [Random(cell.model_seed) if s.name == "random" else s for s in make_scores(grid.scores)]
     result = characterize(cell.model, injected.samples, scores, grid.n_epochs, seed=cell.model_seed, batch_size=grid.batch_size, lr=grid.lr)
-    table = score_table(result, injected, grid.n_bootstrap)
+    table = score_table(result, injected, n_bootstrap=grid.n_bootstrap)
     frame = pd.DataFrame({f"{name}:{by}": values.astype(np.float32) for name, by, values in score_columns(result)})
     frame.insert(0, "flag", injected.flags)
     predicted = predict_logits(result.model, injected.samples).argmax(1)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['merge_equal', 'summarise', 'plot_heatmap', 'plot_curves', 'rank_scores', 'plot_critical_difference', 'stability',
            'agreement', 'seed_spread', 'cost', 'plot_stability', 'plot_agreement', 'plot_cost', 'plot_ambiguity',
-           'conclusions', 'sections']
+           'conclusions', 'plain_conclusion', 'sections']
 
 # %% ../nbs/09b_benchmark_figures.ipynb #7ba4ca18
 import itertools
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from .benchmark import Store
 from .hardness_types import HARDNESS_TYPES
 
-# %% ../nbs/09b_benchmark_figures.ipynb #fda03e59
+# %% ../nbs/09b_benchmark_figures.ipynb #858a9489
 def merge_equal(
     cells:pd.DataFrame, # from `load_cells`
 )->pd.DataFrame: # scores whose AUROC and AUPRC agree in all cells are one, named "a = b"
@@ -74,6 +74,11 @@ def _ordered(cells:pd.DataFrame, metric:str)->list[str]:
     mean = cells.groupby("score")[metric].mean()
     baseline = cells.groupby("score")["baseline"].first()
     return sorted(mean.index, key=lambda s: (baseline[s], -mean[s]))
+
+
+def _count(n:int, what:str)->str:
+    "A number and its noun."
+    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _kinds(cells:pd.DataFrame)->list[str]:
@@ -169,7 +174,7 @@ def plot_curves(
 
 _colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe and Ito: told apart by colour-blind people
 
-# %% ../nbs/09b_benchmark_figures.ipynb #0638dd5e
+# %% ../nbs/09b_benchmark_figures.ipynb #d4260944
 def rank_scores(
     cells:pd.DataFrame, # from `load_cells`
     group:str|Iterable[str]|None=None, # hardness group(s); all when None
@@ -191,7 +196,7 @@ def rank_scores(
     part = part.assign(block=_number(part, [c for c in _cell_columns if c != "model_seed"]))
     wide = part.pivot_table(metric, "block", "score").dropna()
     if wide.shape[0] < 2 or wide.shape[1] < 3:
-        raise ValueError(f"{wide.shape[1]} scores in {wide.shape[0]} blocks; ranks need at least 3 scores in 2 blocks, so add types, shares, data sets or data seeds")
+        raise ValueError(f"{_count(wide.shape[1], 'score')} in {_count(wide.shape[0], 'block')}; ranks need at least 3 scores in 2 blocks, so add types, shares, data sets or data seeds")
     return {"ranks": wide.rank(axis=1, ascending=False).mean().sort_values(), "p_friedman": float(friedmanchisquare(*wide.T.to_numpy()).pvalue),
             "p_nemenyi": scikit_posthocs.posthoc_nemenyi_friedman(wide.reset_index(drop=True)), "n_blocks": len(wide)}
 
@@ -365,10 +370,10 @@ def plot_ambiguity(
     axes[0, 0].legend(fontsize=7)
     return fig
 
-# %% ../nbs/09b_benchmark_figures.ipynb #616ce585
+# %% ../nbs/09b_benchmark_figures.ipynb #15eb574d
 def conclusions(
     cells:pd.DataFrame, # from `load_cells`
-)->pd.DataFrame: # by group of types: best, by, auroc, low, high, also (not clearly worse), text (a plain sentence)
+)->pd.DataFrame: # by group of types: best, by, auroc, low, high, also (not clearly worse), text (a plain sentence), beware (another, or "")
     "Which score to use for which hardness, as far as these cells tell."
     _check(cells)
     cells = merge_equal(cells)
@@ -380,7 +385,7 @@ def conclusions(
         best, rest = table.iloc[0], table.iloc[1:]
         also = [_call(row) for _, row in rest[rest["high"] >= best["low"]].iterrows()]
         rows[group] = {"best": best["score"], "by": best["by"], "auroc": best["mean"], "low": best["low"], "high": best["high"], "also": also,
-                       "text": _sentence(group, best, also, _pixel_note(cells[cells["group"] == group]))}
+                       "text": _sentence(group, best, also), "beware": _pixel_note(cells[cells["group"] == group])}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -389,17 +394,30 @@ def _call(row:pd.Series)->str:
     return row["score"] if row["by"] == "hardness" else f"the ambiguity of {row['score']}"
 
 
-def _sentence(group:str, best:pd.Series, also:list[str], note:str)->str:
+_group_words = {"mislabelled": "mislabelled samples", "near OoD": "noisy or redrawn samples", "far OoD": "samples from elsewhere",
+                "atypical": "atypical samples", "ambiguous": "ambiguous samples"}
+
+
+def _sentence(group:str, best:pd.Series, also:list[str])->str:
     "The conclusion on one group."
-    what = {"mislabelled": "mislabelled samples", "near OoD": "samples near the distribution's edge (noise, another texture)", "far OoD": "samples from elsewhere",
-            "atypical": "atypical samples", "ambiguous": "ambiguous samples"}[group]
-    figure = f"AUROC {best['mean']:.2f}, 95 % interval {best['low']:.2f} to {best['high']:.2f}, {best['n']} trainings"
-    if best["low"] <= .5: return f"For {what} no score is better than chance (best: {_call(best)}, {figure}).{note}"
+    what = _group_words[group]
+    figure = f"AUROC {best['mean']:.2f}, 95 % interval {best['low']:.2f} to {best['high']:.2f}, {_count(best['n'], 'training')}"
+    if best["low"] <= .5: return f"For {what} no score is better than chance (best: {_call(best)}, {figure})."
     start = f"For {what} use {_call(best)} ({figure})" if best["mean"] >= .7 else f"For {what} no score is good; the best is {_call(best)} ({figure})"
-    if not also: return f"{start}.{note}"
+    if not also: return f"{start}."
     shown = also if len(also) <= 4 else [*also[:4], f"{len(also) - 4} more"]
     listed = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
-    return f"{start}; {listed} {'is' if len(also) == 1 else 'are'} not clearly worse.{note}"
+    return f"{start}; {listed} {'is' if len(also) == 1 else 'are'} not clearly worse."
+
+
+def plain_conclusion(
+    said:pd.DataFrame, # from `conclusions`
+)->str: # one sentence
+    "The answer in a sentence: for this hardness use that score."
+    good = [f"for {_group_words[group]} use {_call(pd.Series({'score': row['best'], 'by': row['by']}))}" for group, row in said.iterrows() if row["auroc"] >= .7 and row["low"] > .5]
+    rest = [f"for {_group_words[group]} no score is good" for group, row in said.iterrows() if row["auroc"] < .7 or row["low"] <= .5]
+    sentence = "; ".join([*good, *rest])
+    return sentence[0].upper() + sentence[1:] + "."
 
 
 def _pixel_note(cells:pd.DataFrame)->str:
@@ -408,9 +426,9 @@ def _pixel_note(cells:pd.DataFrame)->str:
     telling = norm[(norm - .5).abs() >= .2]
     if telling.empty: return ""
     listed = ", ".join(f"{kind} ({max(v, 1 - v):.2f})" for kind, v in telling.items())
-    return f" Beware: the input's norm alone tells the altered samples of {listed}, so that a high figure there need not mean that hardness was seen."
+    return f"The norm of the input alone tells the altered samples of {listed} (AUROC in either direction): a high figure there need not mean that hardness was seen."
 
-# %% ../nbs/09b_benchmark_figures.ipynb #837cd969
+# %% ../nbs/09b_benchmark_figures.ipynb #6c8d6bc4
 def sections(
     store:Store, # of a grid
     cells:pd.DataFrame, # its results, from `load_cells`
@@ -418,12 +436,15 @@ def sections(
     "The parts of a report on a benchmark, the conclusion first."
     _check(cells)
     said = conclusions(cells)
-    parts = [{"heading": "Conclusion", "text": " ".join(said["text"])}]
+    table = said[["best", "by", "auroc", "low", "high"]].round(3).assign(**{"not clearly worse": [", ".join(also) for also in said["also"]]})
+    parts = [{"heading": "Conclusion", "text": " ".join(said["text"]), "table": table}]
+    if (beware := " ".join(filter(None, said["beware"]))): parts.append({"heading": "Beware of the pixels", "text": beware})
+    missing = []
 
     def add(heading, text, draw):
         try: drawn = draw()
         except ValueError as error:  # the grid does not have what this figure needs, and says so
-            parts.append({"heading": heading, "text": f"Not shown: {error}."})
+            missing.append(f"{heading}: {error}.")
             return
         parts.append({"heading": heading, "text": text, "figure": drawn if isinstance(drawn, Figure) else drawn.figure})
 
@@ -446,4 +467,5 @@ def sections(
     spread = seed_spread(cells).dropna(how="all", axis=1)
     if spread.size:
         parts.append({"heading": "Seeds", "text": "Standard deviation of AUROC when only the injected samples change, and when only the model's seed does.", "table": spread.round(3)})
+    if missing: parts.append({"heading": "Not shown", "text": " ".join(missing)})
     return parts

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'benchmark_report', 'benchmark_job']
 
-# %% ../nbs/benchmark_job.ipynb #d59fb2d6
+# %% ../nbs/benchmark_job.ipynb #f95bffdb
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +14,12 @@ import pandas as pd
 import yaml
 
 from .benchmark import Grid, Store, benchmark, estimate, hcat_grid, load_cells, load_failures, make_grid
-from .benchmark_figures import conclusions, sections
+from .benchmark_figures import agreement, conclusions, plain_conclusion, sections, stability
 from .data import atomic_path
 from .report import Report
 from .tracking import open_run, plain
 
-# %% ../nbs/benchmark_job.ipynb #07f75bdb
+# %% ../nbs/benchmark_job.ipynb #46dd5625
 def benchmark_report(
     store:Store|str|Path, # or its folder
     title:str="Which score finds which hardness?", # of the page
@@ -37,12 +37,10 @@ def benchmark_report(
     parts = sections(store, cells)
     said, failed = conclusions(cells), load_failures(store)
     trainings = cells.drop_duplicates(["dataset", "model", "kind", "prop", "severity", "data_seed", "model_seed"])
-    report = Report(title, "Hardness of known kinds was injected, networks were trained on the result, and every score was asked to find it.", {
+    report = Report(title, plain_conclusion(said), {
         "trainings": f"{len(trainings):,}", "hardness types": str(cells["kind"].nunique()), "scores, baselines among them": str(cells["score"].nunique()),
         "hours of computing": f"{trainings['cell_seconds'].sum() / 3600:.1f}", "failed trainings": str(len(failed))})
-    table = said[["best", "by", "auroc", "low", "high"]].round(3).assign(**{"not clearly worse": [", ".join(also) for also in said["also"]]})
-    report.add("Conclusion", parts[0]["text"], table=table)
-    for i, part in enumerate(parts[1:]):
+    for i, part in enumerate(parts):
         report.add(part["heading"], part["text"], part.get("figure"), part.get("table"))
         if "figure" not in part: continue
         if save_figure: save_figure(f"{i:02d}_{part['heading'].lower().replace(': ', '_').replace(' ', '_')}", part["figure"])
@@ -50,7 +48,7 @@ def benchmark_report(
     if len(failed): report.add("Failures", "These trainings ended with an error; the next run tries them again.", table=failed)
     return report if grid is None else report.add_settings(plain(asdict(grid)))
 
-# %% ../nbs/benchmark_job.ipynb #c3ce6035
+# %% ../nbs/benchmark_job.ipynb #924d162b
 logger = logging.getLogger(__name__)
 
 
@@ -125,10 +123,19 @@ def benchmark_job(
 
     store = Store(folder, chosen)
     cells = benchmark(chosen, store, n_jobs=n_jobs, scheduler=scheduler, retry=retry, log=log)
-    if len(cells): run.save_table("cells", cells)
+    if len(cells): _save_tables(run.save_table, store, cells)
     if len(failed := load_failures(store)):
         run.save_table("failures", failed)
         logger.info("%d trainings failed, the first with: %s", len(failed), failed["error"].iloc[0])
     path = benchmark_report(store, grid=chosen, save_figure=run.save_figure).write(folder / "report.html")
     run.finish()
     return path
+
+
+def _save_tables(save, store:Store, cells:pd.DataFrame)->None:
+    "The tables behind the report, as far as the grid allows."
+    save("cells", cells)
+    save("conclusions", conclusions(cells))
+    if not store.settings["keep_scores"]: return
+    save("agreement", agreement(store, cells))
+    if cells["model_seed"].nunique() > 1: save("stability", stability(store, cells))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -80,8 +81,8 @@ def test_score_table_takes_flags_or_injected():
     wine = load_samples("wine")
     made = inject(wine, "far_ood", .2)
     result = characterize("tabular_mlp", made.samples, ["el2n", "data_maps"], 2)
-    assert score_table(result, made, 0).equals(score_table(result, made.flags, 0))
-    assert set(score_table(result, made, 0)["by"]) == {"hardness", "ambiguity"}
+    assert score_table(result, made, n_bootstrap=0).equals(score_table(result, made.flags, n_bootstrap=0))
+    assert set(score_table(result, made, n_bootstrap=0)["by"]) == {"hardness", "ambiguity"}
 
 
 def test_the_same_data_for_all_model_seeds(tmp_path):
@@ -279,3 +280,21 @@ def test_figures_have_intervals_and_close(tmp_path):
     import matplotlib.pyplot as plt
 
     assert not plt.get_fignums()
+
+
+def test_the_command_resumes_and_extends(tmp_path, caplog):
+    from ambiguity_nb.benchmark_job import benchmark_job
+
+    grid = {"datasets": ["wine"], "models": ["tabular_mlp"], "scores": ["aum", "el2n", "loss", "random"], "n_epochs": 2, "n_bootstrap": 20}
+    assert benchmark_job(grid=grid, root=tmp_path, dry_run=True).loc["all", "to_do"] == 1 and not list(tmp_path.iterdir())
+    page = benchmark_job(grid=grid, root=tmp_path, name="mine", n_jobs=1)
+    assert page == tmp_path / "benchmark" / "mine" / "report.html"
+    benchmark_job(grid=grid | {"model_seeds": [0, 1], "props": [.1, .2]}, root=tmp_path, name="mine", n_jobs=1)
+    cells = pd.read_parquet(page.parent / "tables" / "cells.parquet")
+    assert len(cells.drop_duplicates(["prop", "model_seed"])) == 4
+    assert {p.stem for p in (page.parent / "tables").glob("*.parquet")} == {"cells", "conclusions", "agreement", "stability"}
+    for text in ("For mislabelled samples", "Stability", "Settings"): assert text in page.read_text()
+    with pytest.raises(ValueError, match="lr was 0.001 and is 0.01"): benchmark_job(grid=grid | {"lr": .01}, root=tmp_path, name="mine")
+    with pytest.raises(ValueError, match="unknown preset"): benchmark_job("nonsense", root=tmp_path)
+    with pytest.raises(ValueError, match="unknown grid settings"): benchmark_job(grid={"share": .1}, root=tmp_path)
+    with pytest.raises(ValueError, match="does not apply|fits nothing else"): benchmark_job(hardness="zoom_shift", dataset="wine", model_name="MLP", root=tmp_path)
