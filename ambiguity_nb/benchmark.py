@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'evaluate', 'score_table', 'score_columns', 'Cell', 'Grid', 'run_cell', 'Store', 'load_cells',
            'load_failures', 'benchmark', 'make_grid', 'hcat_grid', 'estimate']
 
-# %% ../nbs/09_benchmark.ipynb #5fa4b14b
+# %% ../nbs/09_benchmark.ipynb #d676d94c
 import dataclasses
 import errno
 import functools
@@ -16,6 +16,7 @@ import json
 import os
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def score_columns(
         yield name, "hardness", result.hardness(name)
         if result.scores[name]["ambiguity"] is not None: yield name, "ambiguity", result.ambiguity(name)
 
-# %% ../nbs/09_benchmark.ipynb #cf9ca718
+# %% ../nbs/09_benchmark.ipynb #59108cad
 _known_sets = {  # rows, shape of one, classes: what an estimate needs before anything is loaded
     "mnist": (60_000, (1, 28, 28), 10), "fashion-mnist": (60_000, (1, 28, 28), 10), "cifar10": (50_000, (3, 32, 32), 10),
     "mnist-5k": (5000, (1, 28, 28), 10), "digits": (1797, (1, 8, 8), 10), "breast-cancer": (569, (30,), 2), "wine": (178, (13,), 3),
@@ -157,7 +158,7 @@ class Grid:
     """
     datasets: tuple[str, ...] = ("mnist-5k",) # of `dataset_names()`, "openml:<id>", or names of the `samples` given to `benchmark`
     models: tuple[str, ...] = ("lenet",) # of `model_names()`
-    kinds: tuple[str, ...] = ("uniform",) # keys of `HARDNESS_TYPES`, or "all"
+    kinds: tuple[str, ...] = ("uniform",) # keys of `HARDNESS_TYPES`, or "all": those that fit
     props: tuple[float, ...] = (.1,) # shares made hard
     props_of: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict) # other shares for some types
     severities: tuple[float|None, ...] = (None,) # absolute; None = the type's default
@@ -180,8 +181,8 @@ class Grid:
             if "tuple" in str(field.type) and field.name != "props_of":
                 object.__setattr__(self, field.name, (value,) if isinstance(value, (str, int, float)) or value is None else tuple(value))
         object.__setattr__(self, "props_of", {k: tuple(v) if isinstance(v, Iterable) else (v,) for k, v in dict(self.props_of).items()})
-        if self.kinds == ("all",): object.__setattr__(self, "kinds", tuple(HARDNESS_TYPES))
-        for what, values, choices in (("hardness type", (*self.kinds, *self.props_of), list(HARDNESS_TYPES)), ("model", self.models, model_names())):
+        kinds = () if self.kinds == ("all",) else self.kinds
+        for what, values, choices in (("hardness type", (*kinds, *self.props_of), [*HARDNESS_TYPES]), ("model", self.models, model_names())):
             for value in values:
                 if value not in choices: raise ValueError(f"unknown {what} {value!r}; choose from {choices}")
         for axis in ("datasets", "models", "kinds", "props", "severities", "data_seeds", "model_seeds", "scores"):
@@ -208,18 +209,18 @@ class Grid:
         is_image = {name: _is_image(name, samples or {}) for name in self.datasets}
         cells = []
         seeds = zip(self.data_seeds, self.model_seeds, strict=True) if self.paired_seeds else itertools.product(self.data_seeds, self.model_seeds)
-        for (data_seed, model_seed), dataset, model, kind in itertools.product(seeds, self.datasets, self.models, self.kinds):
+        kinds = tuple(HARDNESS_TYPES) if self.kinds == ("all",) else self.kinds
+        for (data_seed, model_seed), dataset, model, kind in itertools.product(seeds, self.datasets, self.models, kinds):
             made = HARDNESS_TYPES[kind]
             if (model == "tabular_mlp") == is_image[dataset] or not (made.images if is_image[dataset] else made.tables): continue
             severities = (None,) if made.severity is None else made.severities if self.severity_steps else self.severities
             for prop, severity in itertools.product(self.props_of.get(kind, self.props), severities):
                 cells.append(Cell(dataset, model, kind, float(prop), made.severity if severity is None else float(severity), data_seed, model_seed))
         for axis, used in (("kinds", {c.kind for c in cells}), ("models", {c.model for c in cells}), ("datasets", {c.dataset for c in cells})):
-            if idle := [v for v in getattr(self, axis) if v not in used]:
+            if idle := [v for v in getattr(self, axis) if v not in (*used, "all")]:
                 shapes = {name: "images" if image else "a table" for name, image in is_image.items()}
-                if axis != "kinds" or not any(HARDNESS_TYPES[k].images and HARDNESS_TYPES[k].tables for k in idle) or not cells:
-                    raise ValueError(f"{idle} in `{axis}` fits nothing else in the grid (data sets: {shapes}, models {list(self.models)}); "
-                                     "image models and types go with images, tabular_mlp with tables")
+                raise ValueError(f"{idle} in `{axis}` fits nothing else in the grid (data sets: {shapes}, models {list(self.models)}); "
+                                 "image models and types go with images, tabular_mlp with tables")
         return list(dict.fromkeys(cells))
 
 
@@ -277,7 +278,7 @@ def _peak_mb()->float:
     except ImportError: return float("nan")  # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-# %% ../nbs/09_benchmark.ipynb #b205ed5a
+# %% ../nbs/09_benchmark.ipynb #3e3ae294
 _store_format = 1
 
 
@@ -307,6 +308,22 @@ class Store:
             raise ValueError(f"{str(folder)!r} holds cells and no store.json, so nobody knows their settings; use another folder")
         else:
             with atomic_path(self.path) as path: path.write_text(json.dumps(self.settings, indent=1))
+
+    def claim(self,
+        samples:Mapping[str, Samples], # data sets of one's own, by name
+    )->None:
+        """Note what these names stand for.
+
+        Raises `ValueError` when a name stands for other data already.
+        """
+        path = self.folder / "data.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        for name, data in samples.items():
+            checksum = zlib.crc32(np.ascontiguousarray(data.x), zlib.crc32(np.ascontiguousarray(data.y)))
+            if known.setdefault(name, checksum) != checksum:
+                raise ValueError(f"the store {str(self.folder)!r} has cells of other data under the name {name!r}; give these data another name, or use another folder")
+        if samples:
+            with atomic_path(path) as temporary: temporary.write_text(json.dumps(known, indent=1))
 
     def file(self,
         cell:Cell, # of any grid with these settings
@@ -384,7 +401,7 @@ def load_failures(
     found = [store.read(path) for path in store.files()]
     return pd.DataFrame([dataclasses.asdict(cell) | {"error": record["error"]} for cell, record in found if "error" in record])
 
-# %% ../nbs/09_benchmark.ipynb #55eaeee5
+# %% ../nbs/09_benchmark.ipynb #4413e757
 def _attempt(cell:Cell, grid:Grid, samples:Samples|None, threads:int|None)->tuple[Cell, pd.DataFrame, dict]:
     "Run a cell in a worker; a failure becomes a record."
     if threads: torch.set_num_threads(threads)
@@ -411,6 +428,7 @@ def benchmark(
     """
     cells = grid.cells(samples)
     store = Store(store, grid) if not isinstance(store, Store) else Store(store.folder, grid)
+    store.claim({name: data for name, data in (samples or {}).items() if name in grid.datasets})
     deaths = 0
     while todo := [c for c in cells if not store.done(c, failed=not retry or deaths > 0)]:
         try:

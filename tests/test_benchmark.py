@@ -102,6 +102,7 @@ def test_own_samples_and_worker_processes(tmp_path, reference):
     cells = benchmark(grid, tmp_path, {"mine": wine}, n_jobs=2, log=seen.append)
     assert numbers(cells).assign(dataset="wine").drop(columns="accuracy").equals(reference.drop(columns="accuracy"))
     assert sorted(s["left"] for s in seen) == list(range(12))
+    with pytest.raises(ValueError, match="other data under the name 'mine'"): benchmark(grid, tmp_path, {"mine": load_samples("wine", "all")})
 
 
 def test_a_killed_worker_process_costs_nothing_but_its_cell(tmp_path, reference):
