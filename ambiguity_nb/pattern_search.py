@@ -54,7 +54,7 @@ def _subsample(n:int, share:float, seed:int)->np.ndarray:
     "Sorted positions of a random share of n rows."
     return np.sort(np.random.default_rng(seed).choice(n, max(2, round(share * n)), replace=False))
 
-# %% ../nbs/07b_pattern_search.ipynb #fac61c21
+# %% ../nbs/07b_pattern_search.ipynb #377a9afb
 def search_space()->dict[str, tuple]:
     "Ranges `(lowest, highest)` that `search_patterns` uses unless told otherwise; a new dict on every call."
     return {"n_neighbors": (5, 60), "min_dist": (0., .5), "n_components": (2, 60), "n_clusters": (3, 20), "min_cluster_size": (5, 60), "epsilon": (0., 5.)}
@@ -101,7 +101,7 @@ class _Judge:
 def search_patterns(
     embeddings:np.ndarray, # [N, D] float
     *,
-    n_trials:int=15, # UMAP settings tried
+    n_trials:int=12, # UMAP settings tried
     timeout:float|None=None, # seconds after which no further trial starts; results then depend on the machine
     reducers:tuple[str, ...]=("umap", "pca", "none"), # of which "umap" is searched by Optuna
     clusterers:tuple[str, ...]=("gmm",), # "gmm", "kmeans", "hdbscan"

@@ -192,13 +192,13 @@ def _umap(rows, n_components, n_neighbors, min_dist, metric, n_epochs, seed, nei
         warnings.filterwarnings("ignore", message=".*(knn_search_index|n_jobs|Spectral|spectral|not fully connected|disconnected).*")
         return model.fit_transform(rows).astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #00aa35f7
+# %% ../nbs/07_patterns.ipynb #07f7744c
 def cluster_rows(
     space:np.ndarray, # [N, d] float, usually reduced
     clusterer:str="gmm", # "gmm", "kmeans" or "hdbscan"
     n_clusters:int=5, # for "gmm" and "kmeans"
     min_cluster_size:int=10, # "hdbscan": smallest group that counts as a cluster
-    epsilon:float=0., # "hdbscan": clusters nearer than this are not split, in units of `space`
+    epsilon:float=0., # "hdbscan": clusters whose nearest rows are closer than this become one, in units of `space`
     seed:int=0, # of the starts of "gmm" and "kmeans"
     n_init:int=3, # starts, of which the best is kept
 )->tuple[np.ndarray, dict[str, np.ndarray]]: # labels [N] int64 (0 = largest cluster, -1 = noise) and the fitted arrays
@@ -212,7 +212,7 @@ def cluster_rows(
 
         if not 2 <= min_cluster_size <= len(space):
             raise ValueError(f"min_cluster_size is {min_cluster_size} for {len(space)} rows; use 2..{len(space)}")
-        labels = HDBSCAN(min_cluster_size, cluster_selection_epsilon=float(epsilon), cluster_selection_method="leaf", copy=True).fit_predict(space)
+        labels = _joined(space, HDBSCAN(min_cluster_size, cluster_selection_method="leaf", copy=True).fit_predict(space), epsilon)
         if labels.max() < 0:
             raise ValueError(f"HDBSCAN found no cluster among {len(space)} rows; lower min_cluster_size ({min_cluster_size}) or use clusterer='gmm'")
         return _by_size(labels)[0], {}
@@ -236,6 +236,16 @@ def cluster_rows(
             labels = model.fit_predict(space) if len(space) > 1 else (model.fit(np.repeat(space, 2, 0)), np.zeros(1, int))[1]
     labels, order = _by_size(labels, n_clusters)
     return labels, {"weights": model.weights_[order], "means": model.means_[order], "covariances": model.covariances_[order]}
+
+
+def _joined(space:np.ndarray, labels:np.ndarray, epsilon:float)->np.ndarray:
+    "Clusters whose nearest rows are closer than `epsilon` as one; scikit-learn's own option fails under NumPy 2.4."
+    if epsilon <= 0 or labels.max() < 1: return labels
+    from scipy.sparse.csgraph import connected_components
+
+    groups = [space[labels == k] for k in range(labels.max() + 1)]
+    gap = np.array([[nearest_rows(a, b, k=1)[1].min() for a in groups] for b in groups])
+    return np.where(labels >= 0, connected_components(gap < epsilon)[1][labels], -1)
 
 
 def _by_size(labels:np.ndarray, n_clusters:int|None=None)->tuple[np.ndarray, np.ndarray]:

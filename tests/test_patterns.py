@@ -1,0 +1,145 @@
+"""Patterns beyond the notebook: properties on random data, agreement with scikit-learn and umap, small n, no traces, many rows."""
+# ruff: noqa: NPY002
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+from sklearn.datasets import load_digits, make_blobs
+
+from ambiguity_nb.pattern_search import agreement, search_patterns
+from ambiguity_nb.patterns import Patterns, ambiguous, cluster_quality, cluster_rows, find_patterns, load_patterns, reduce_embeddings, silhouettes, unit_rows
+
+
+@given(st.lists(st.floats(0, 1), max_size=50), st.floats(.01, .5))
+def test_ambiguous_of_one_and_two_columns_agree(p, tau):
+    p = np.array(p)
+    rows = ambiguous(p, tau)
+    assert (np.abs(p[rows] - .5) <= tau + 2e-9).all() and (np.abs(np.delete(p, rows) - .5) > tau).all()
+    if len(p): assert set(ambiguous(np.stack([1 - p, p], 1), tau)) ^ set(rows) <= set(np.flatnonzero(np.abs(np.abs(p - .5) - tau) < 1e-8))
+
+
+@given(st.integers(4, 60), st.integers(1, 5), st.integers(2, 5), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_silhouettes_equal_scikit_learn(n, d, k, seed):
+    rng = np.random.default_rng(seed)
+    x, labels = rng.normal(size=(n, d)), rng.integers(0, k, n)
+    if not 2 <= len(np.unique(labels)) < n: return
+    np.testing.assert_allclose(silhouettes(x, labels, block=7), metrics.silhouette_samples(x, labels), atol=2e-3)
+    got = cluster_quality(x.astype(np.float32), labels)
+    np.testing.assert_allclose(got["davies_bouldin"], metrics.davies_bouldin_score(x.astype(np.float32), labels), rtol=1e-4)
+
+
+def test_gap_in_labels_and_noise():
+    x, y = make_blobs(90, centers=3, random_state=0)
+    relabelled = np.array([7, 0, 3])[y]
+    np.testing.assert_allclose(silhouettes(x, relabelled), silhouettes(x, y), atol=1e-6)
+    assert silhouettes(x, np.where(y == 2, -1, y))[y == 2].tolist() == [0] * (y == 2).sum()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("clusterer", ["gmm", "kmeans", "hdbscan"])
+def test_planted_clusters_are_found(metric, clusterer):
+    rng = np.random.default_rng(0)
+    centers = 6 * np.linalg.qr(rng.normal(size=(40, 5)))[0].T
+    x, y = make_blobs(500, centers=centers, cluster_std=.6, random_state=1)
+    found = find_patterns(x, clusterer=clusterer, metric=metric, n_clusters=5, n_components=4, min_cluster_size=25)
+    assert metrics.adjusted_rand_score(y, found.labels) > (.9 if clusterer == "hdbscan" else .99)
+    assert found.n_clusters == 5 and found.quality.silhouette["reduced"] > found.quality.silhouette["embedding"] > .2
+
+
+def test_as_true_to_the_data_as_umaps_own_neighbours():
+    "Exact neighbours handed in lose nothing against umap-learn's own."
+    from sklearn.manifold import trustworthiness
+    from umap import UMAP
+
+    x = load_digits().data[:400].astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        own = UMAP(n_neighbors=15, n_components=3, min_dist=.01, n_epochs=100, random_state=5, metric="cosine").fit_transform(x)
+    ours = reduce_embeddings(x, n_components=3, n_epochs=100, seed=5)
+    assert trustworthiness(x, ours, metric="cosine") > trustworthiness(x, own, metric="cosine") - .01
+
+
+def test_new_points_fall_near_where_umap_would_put_them():
+    x, y = make_blobs(400, n_features=10, centers=4, random_state=2)
+    found = find_patterns(x[:300], n_clusters=4, n_components=2, metric="euclidean")
+    assert metrics.adjusted_rand_score(y[300:], found.predict(x[300:])) == 1
+    assert found.transform(x[:1]).shape == (1, 2) and found.predict(x[:1]).shape == (1,)
+
+
+def test_duplicates_and_constant_rows():
+    x = np.repeat(make_blobs(20, n_features=4, random_state=0)[0], 5, 0)
+    found = find_patterns(x, n_clusters=3, n_components=2)
+    assert (found.labels.reshape(20, 5) == found.labels[::5, None]).mean() > .9
+    flat = cluster_rows(np.ones((10, 2)), "gmm", n_clusters=1)[0]
+    assert flat.tolist() == [0] * 10
+    assert np.isfinite(unit_rows(np.zeros((3, 4)))).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 17, 18])
+def test_small_n_says_what_to_change(n):
+    x = np.random.default_rng(0).normal(size=(n, 8))
+    try: found = find_patterns(x, n_clusters=2)
+    except ValueError as error: assert any(word in str(error) for word in ("n_clusters", "n_neighbors", "n_components")) and "use" in str(error) or "lower" in str(error)
+    else: assert len(found) == n == 18 or n == 17
+
+
+def test_one_row_and_one_cluster_without_a_reduction():
+    found = find_patterns(np.ones((1, 3)), reducer="none", n_clusters=1)
+    assert found.labels.tolist() == [0] and found.quality.isna().all().all() and "Patterns(1 rows" in repr(found)
+
+
+def test_nothing_global_changes_and_threads_do_not_matter(tmp_path):
+    x, _ = make_blobs(150, n_features=6, random_state=0)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state().clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_patterns(x, n_clusters=3)
+    assert (np.random.get_state()[1] == before[0]).all() and (torch.get_rng_state() == before[1]).all()
+    np.save(tmp_path / "x.npy", x)
+    code = (f"import numpy as np; from ambiguity_nb.patterns import find_patterns; np.save({str(tmp_path / 'labels.npy')!r}, "
+            f"find_patterns(np.load({str(tmp_path / 'x.npy')!r}), n_clusters=3).labels)")
+    subprocess.run([sys.executable, "-c", code], check=True, env={**__import__("os").environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    assert (np.load(tmp_path / "labels.npy") == found.labels).all()
+
+
+def test_folder_holds_no_pickle(tmp_path):
+    x, _ = make_blobs(120, n_features=6, random_state=0)
+    found = find_patterns(x, clusterer="kmeans", reducer="pca", n_components=2, n_clusters=3)
+    found.save(tmp_path)
+    assert {p.suffix for p in tmp_path.iterdir()} == {".npy", ".json"}
+    back = load_patterns(tmp_path)
+    assert isinstance(back, Patterns) and (back.predict(x) == found.labels).all() and back.quality.equals(found.quality)
+
+
+def test_search_judges_umap_pca_and_none_and_beats_a_bad_setting():
+    x, y = make_blobs(250, n_features=12, centers=4, cluster_std=1.5, random_state=4)
+    before = np.random.get_state()[1].copy()
+    search = search_patterns(x, n_trials=3, metric="euclidean", clusterers=("gmm", "hdbscan"), space={"n_components": (2, 6), "n_clusters": (3, 8)})
+    assert (np.random.get_state()[1] == before).all()
+    assert set(search.table.reducer) == {"umap", "pca", "none"} and set(search.table.clusterer) == {"gmm", "kmeans", "hdbscan"}
+    assert agreement(y, search.best.labels) > .9
+    scored = search.table.dropna(subset=["score"])
+    assert search.score == scored.score.max() and ((scored.silhouette + scored.stability) / 2 - scored.score).abs().max() < 1e-12
+    pruned = search.table[search.table.score.isna()]
+    assert ((pruned.silhouette + 1) / 2 <= search.score + 1e-12).all()
+
+
+def test_search_stops_in_time():
+    x, _ = make_blobs(200, n_features=12, centers=4, random_state=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert search_patterns(x, n_trials=500, timeout=.1, reducers=("umap",), space={"n_clusters": (2, 6)}).table.trial.nunique() < 5
+
+
+@pytest.mark.slow
+def test_fifteen_thousand_rows_in_little_memory():
+    x, y = make_blobs(15_000, n_features=100, centers=8, random_state=0)
+    found = find_patterns(x, n_clusters=8)
+    assert metrics.adjusted_rand_score(y, found.labels) > .95
