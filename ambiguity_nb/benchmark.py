@@ -231,7 +231,7 @@ def _is_image(name:str, samples:Mapping[str, Samples])->bool:
     if name not in _known_sets: raise ValueError(f"unknown data set {name!r}; choose from {dataset_names()}, 'openml:<id>', or give it in `samples`")
     return len(_known_sets[name][1]) == 3
 
-# %% ../nbs/09_benchmark.ipynb #8d865d42
+# %% ../nbs/09_benchmark.ipynb #2b0f3831
 @functools.lru_cache(maxsize=2)
 def _load(name:str, part:str, max_samples:int|None)->Samples:
     "A data set by name, as a benchmark uses it; kept, since the next cell probably wants it again."
@@ -249,12 +249,13 @@ def run_cell(
     cell:Cell, # what to do
     grid:Grid, # its fixed settings are used
     samples:Samples|None=None, # the data; loaded by the cell's `dataset` when None
+    given:Mapping[str, dict]|None=None, # further arguments of `inject` per type, such as generated images for "ambiguous"
 )->tuple[pd.DataFrame, dict]: # per sample: flags and what each score says; evaluation (rows of `score_table`), cost, accuracy, seconds
     "Inject, train once, score, and evaluate every score."
     start = time.perf_counter()
     samples = _load(cell.dataset, grid.part, grid.max_samples) if samples is None else _at_most(samples, grid.max_samples)
-    given = {}
-    if cell.kind == "ambiguous":
+    given = dict((given or {}).get(cell.kind, {}))
+    if cell.kind == "ambiguous" and not given:
         referee = build_model(cell.model, samples, seed=1000 + cell.data_seed)
         fit(referee, samples, max(2, grid.n_epochs // 3), batch_size=grid.batch_size, lr=grid.lr, seed=1000 + cell.data_seed, device="cpu")
         given["classifier"] = referee
@@ -278,7 +279,7 @@ def _peak_mb()->float:
     except ImportError: return float("nan")  # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-# %% ../nbs/09_benchmark.ipynb #3e3ae294
+# %% ../nbs/09_benchmark.ipynb #ccab8206
 _store_format = 1
 
 
@@ -310,19 +311,19 @@ class Store:
             with atomic_path(self.path) as path: path.write_text(json.dumps(self.settings, indent=1))
 
     def claim(self,
-        samples:Mapping[str, Samples], # data sets of one's own, by name
+        data:Mapping[str, Sequence[np.ndarray]], # arrays of one's own, by name
     )->None:
-        """Note what these names stand for.
+        """Note what data these names stand for.
 
         Raises `ValueError` when a name stands for other data already.
         """
         path = self.folder / "data.json"
         known = json.loads(path.read_text()) if path.exists() else {}
-        for name, data in samples.items():
-            checksum = zlib.crc32(np.ascontiguousarray(data.x), zlib.crc32(np.ascontiguousarray(data.y)))
+        for name, arrays in data.items():
+            checksum = functools.reduce(lambda crc, array: zlib.crc32(np.ascontiguousarray(array), crc), arrays, 0)
             if known.setdefault(name, checksum) != checksum:
                 raise ValueError(f"the store {str(self.folder)!r} has cells of other data under the name {name!r}; give these data another name, or use another folder")
-        if samples:
+        if data:
             with atomic_path(path) as temporary: temporary.write_text(json.dumps(known, indent=1))
 
     def file(self,
@@ -401,12 +402,12 @@ def load_failures(
     found = [store.read(path) for path in store.files()]
     return pd.DataFrame([dataclasses.asdict(cell) | {"error": record["error"]} for cell, record in found if "error" in record])
 
-# %% ../nbs/09_benchmark.ipynb #4413e757
-def _attempt(cell:Cell, grid:Grid, samples:Samples|None, threads:int|None)->tuple[Cell, pd.DataFrame, dict]:
+# %% ../nbs/09_benchmark.ipynb #3cee3b24
+def _attempt(cell:Cell, grid:Grid, samples:Samples|None, given:Mapping[str, dict], threads:int|None)->tuple[Cell, pd.DataFrame, dict]:
     "Run a cell in a worker; a failure becomes a record."
     if threads: torch.set_num_threads(threads)
     try:
-        return cell, *run_cell(cell, grid, samples)
+        return cell, *run_cell(cell, grid, samples, given)
     except Exception as error:  # recorded with its traceback, shown by `load_failures`
         return cell, pd.DataFrame(), {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
@@ -418,6 +419,7 @@ def benchmark(
     *,
     n_jobs:int=-1, # processes; -1 for one per core, 1 for none but this one
     scheduler:str|None=None, # address of a Dask scheduler, such as "tcp://host:8786"
+    given:Mapping[str, dict]|None=None, # further arguments of `inject` per type, such as generated images for "ambiguous"
     retry:bool=True, # try cells again that failed before
     log:Callable[[dict], object]|None=None, # called after each cell with its settings, seconds, best score, and how many are left
 )->pd.DataFrame: # results of the whole grid, as `load_cells` gives them
@@ -428,11 +430,11 @@ def benchmark(
     """
     cells = grid.cells(samples)
     store = Store(store, grid) if not isinstance(store, Store) else Store(store.folder, grid)
-    store.claim({name: data for name, data in (samples or {}).items() if name in grid.datasets})
+    store.claim({name: (data.x, data.y) for name, data in (samples or {}).items() if name in grid.datasets} | _given_data(given or {}, {c.kind for c in cells}))
     deaths = 0
     while todo := [c for c in cells if not store.done(c, failed=not retry or deaths > 0)]:
         try:
-            for left, (cell, frame, record) in zip(range(len(todo) - 1, -1, -1), _results(todo, grid, samples or {}, n_jobs, scheduler), strict=True):
+            for left, (cell, frame, record) in zip(range(len(todo) - 1, -1, -1), _results(todo, grid, samples or {}, given or {}, n_jobs, scheduler), strict=True):
                 _keep(store, cell, frame, record)
                 if log: log(_summary(cell, record, left))
             break
@@ -474,17 +476,23 @@ def _worker_deaths()->tuple[type[BaseException], ...]:
     return BrokenProcessPool, TerminatedWorkerError
 
 
-def _results(cells:Sequence[Cell], grid:Grid, samples:Mapping[str, Samples], n_jobs:int, scheduler:str|None)->Iterator[tuple[Cell, pd.DataFrame, dict]]:
+def _given_data(given:Mapping[str, dict], kinds:set[str])->dict[str, list[np.ndarray]]:
+    "The arrays among the further arguments of `inject`, by a name; text counts too."
+    return {f"{kind} {name}": [value.x if isinstance(value, Samples) else np.asarray(value)]
+            for kind, options in given.items() if kind in kinds for name, value in options.items() if not callable(value)}
+
+
+def _results(cells:Sequence[Cell], grid:Grid, samples:Mapping[str, Samples], given:Mapping[str, dict], n_jobs:int, scheduler:str|None)->Iterator[tuple[Cell, pd.DataFrame, dict]]:
     "Finished cells in the order in which they finish."
     from joblib import Parallel, delayed, parallel_config
 
     cores = _cores()
     n_jobs = min(cores if n_jobs < 0 else n_jobs, len(cells))
     if scheduler is None and n_jobs == 1:
-        yield from (_attempt(cell, grid, samples.get(cell.dataset), None) for cell in cells)
+        yield from (_attempt(cell, grid, samples.get(cell.dataset), given, None) for cell in cells)
         return
     threads = max(1, cores // n_jobs) if scheduler is None else 1
-    calls = [delayed(_attempt)(cell, grid, samples.get(cell.dataset), threads) for cell in cells]
+    calls = [delayed(_attempt)(cell, grid, samples.get(cell.dataset), given, threads) for cell in cells]
     if scheduler is None:
         with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=threads):
             yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")(calls)

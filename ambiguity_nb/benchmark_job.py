@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['logger', 'benchmark_report', 'benchmark_job']
 
-# %% ../nbs/benchmark_job.ipynb #f95bffdb
+# %% ../nbs/benchmark_job.ipynb #91e8e775
 import logging
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -48,7 +49,7 @@ def benchmark_report(
     if len(failed): report.add("Failures", "These trainings ended with an error; the next run tries them again.", table=failed)
     return report if grid is None else report.add_settings(plain(asdict(grid)))
 
-# %% ../nbs/benchmark_job.ipynb #924d162b
+# %% ../nbs/benchmark_job.ipynb #abe51e17
 logger = logging.getLogger(__name__)
 
 
@@ -63,6 +64,8 @@ def benchmark_job(
     total_runs: int = 3,
     seed: int = 0,
     fix_seed: bool = False,
+    ambiguous_source: Path | None = None,
+    ambiguous_classes: list[str] | None = None,
     name: str | None = None,
     root: Path = Path("runs"),
     n_jobs: int = -1,
@@ -87,6 +90,8 @@ def benchmark_job(
         total_runs: Trainings, each with the next seed.
         seed: Of the first training.
         fix_seed: Inject into the same samples in every training.
+        ambiguous_source: An .npy file of generated ambiguous images [M, C, H, W] (uint8, or floats in [0, 1]) to use for the type `ambiguous`; mixtures if left out.
+        ambiguous_classes: The classes that these images lie between; only their samples are replaced.
         name: Folder of the run below `root`/benchmark; made from the settings if left out.
         root: Folder of all runs.
         n_jobs: Processes; -1 for one per core.
@@ -107,6 +112,10 @@ def benchmark_job(
         chosen = make_grid(grid if grid is not None else preset or "quick")
         name = name or ("custom" if grid is not None else preset or "quick")
     folder = Path(root) / "benchmark" / name
+    given_images = {}
+    if ambiguous_source is not None:
+        options = {"source": np.load(ambiguous_source, allow_pickle=False)} | ({"source_classes": ambiguous_classes} if ambiguous_classes else {})
+        given_images = {"ambiguous": options}
     costs = estimate(chosen, Store(folder, chosen) if (folder / "store.json").exists() else None, n_jobs=1 if scheduler else n_jobs)
     if dry_run: return costs.round(1)
     total = costs.loc["all"]
@@ -122,7 +131,7 @@ def benchmark_job(
         else: logger.info("%s: %.0f s, best %s with AUROC %.3f; %d left", what, told["seconds"], told["best"], told["best_auroc"], told["left"])
 
     store = Store(folder, chosen)
-    cells = benchmark(chosen, store, n_jobs=n_jobs, scheduler=scheduler, retry=retry, log=log)
+    cells = benchmark(chosen, store, n_jobs=n_jobs, scheduler=scheduler, given=given_images, retry=retry, log=log)
     if len(cells): _save_tables(run.save_table, store, cells)
     if len(failed := load_failures(store)):
         run.save_table("failures", failed)

@@ -299,3 +299,15 @@ def test_the_command_resumes_and_extends(tmp_path, caplog):
     with pytest.raises(ValueError, match="unknown preset"): benchmark_job("nonsense", root=tmp_path)
     with pytest.raises(ValueError, match="unknown grid settings"): benchmark_job(grid={"share": .1}, root=tmp_path)
     with pytest.raises(ValueError, match="does not apply|fits nothing else"): benchmark_job(hardness="zoom_shift", dataset="wine", model_name="MLP", root=tmp_path)
+
+
+def test_generated_images_for_ambiguous(tmp_path):
+    digits = load_samples("digits")
+    generated = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    grid = Grid(("digits",), ("mlp",), ("ambiguous",), (.05,), scores=("random",), n_epochs=1, n_bootstrap=0)
+    given = {"ambiguous": {"source": generated, "source_classes": ("3", "5")}}
+    benchmark(grid, tmp_path, n_jobs=1, given=given)
+    flags = Store(tmp_path).samples(grid.cells()[0])["flag"].to_numpy()
+    assert np.isin(digits.y[flags], [3, 5]).all() and load_failures(tmp_path).empty
+    with pytest.raises(ValueError, match="other data under the name 'ambiguous source'"):
+        benchmark(grid, tmp_path, n_jobs=1, given={"ambiguous": {"source": generated // 2, "source_classes": ("3", "5")}})
