@@ -1024,7 +1024,7 @@ class Random(_Last):
         "Draw."
         self.last = torch.from_numpy(np.random.default_rng(self.seed).random(n_samples))
 
-# %% ../nbs/04_scores.ipynb #92e3af15
+# %% ../nbs/04_scores.ipynb #4b302e9e
 def make_scores(
     scores:str|Score|Iterable[str|Score|type[Score]]="all", # "all", "baselines", a name, or names, classes and objects
 )->list[Score]: # fresh objects; objects given are copied
@@ -1136,6 +1136,17 @@ class ScoreSet(Hook):
         for score in self.scores:
             if {"eval", "embeddings"} & set(score.needs): self._timed(score, "eval_batch", index, logits, y, embeddings)
         self._clock = time.perf_counter()
+
+    def evaluate(self,
+        model:nn.Module, # unchanged, run in eval mode
+        samples:Samples, # all that is trained on, in the order that `index` counts
+        batch_size:int=512, # samples per forward pass
+    )->None:
+        "The evaluation pass of one epoch, for loops of your own."
+        with evaluating(model), torch.no_grad():
+            for x, y, index in samples.batches(batch_size, device=model_device(model)):
+                logits, embeddings = logits_and_embeddings(model, x)
+                self.eval_batch(index, logits, y, embeddings)
 
     def after_epoch(self, epoch:int, model:nn.Module, samples:Samples, metrics:dict)->None:
         "Gradient passes for the scores that want one now, shared between them."

@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 from ambiguity_nb.data import Samples, from_arrays, load_samples
-from ambiguity_nb.gradients import gradient_norms
+from ambiguity_nb.gradients import gradient_norms, label_gradients
 from ambiguity_nb.hardness_types import inject
 from ambiguity_nb.models import evaluating
-from ambiguity_nb.score_doors import replay
+from ambiguity_nb.score_doors import characterize_trees, replay
 from ambiguity_nb.scores import (
     ALLSH,
     AUM,
@@ -294,3 +294,34 @@ def test_last_loss_is_the_loss_of_the_final_model(planted, found):
     with evaluating(found.model), torch.no_grad(): want = F.cross_entropy(found.model(x), y, reduction="none")
     np.testing.assert_allclose(found.values("last_loss"), want, rtol=1e-4, atol=1e-6)
     assert isinstance(found.samples, Samples)
+
+
+def test_aum_is_that_of_its_authors_package(tmp_path):
+    package = pytest.importorskip("aum")
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=(5, 40, 7)).astype(np.float32), rng.integers(0, 7, 40)
+    theirs, ours = package.AUMCalculator(str(tmp_path), compressed=True), ScoreSet("aum").start(40, 7, 5)
+    for epoch in logits:
+        for rows in np.array_split(rng.permutation(40), 6):
+            batch = torch.from_numpy(epoch[rows]), torch.from_numpy(y[rows])
+            theirs.update(*batch, [int(i) for i in rows])
+            ours.train_batch(torch.from_numpy(rows), *batch)
+    theirs.finalize()
+    table = pd.read_csv(tmp_path / "aum_values.csv").set_index("sample_id").sort_index()
+    np.testing.assert_allclose(ours["aum"].values(), table.aum, rtol=1e-6)
+
+
+def test_input_gradients_are_captums():
+    from captum.attr import Saliency
+
+    torch.manual_seed(0)
+    model, x, y = small().eval(), torch.randn(7, 1, 8, 8), torch.arange(7)
+    torch.testing.assert_close(label_gradients(model, x, y), Saliency(model).attribute(x.clone(), target=y, abs=False))
+
+
+@pytest.mark.parametrize("package, name", [("xgboost", "XGBClassifier"), ("lightgbm", "LGBMClassifier")])
+def test_other_boosted_trees_if_installed(package, name):
+    estimator = getattr(pytest.importorskip(package), name)(n_estimators=20, max_depth=2)
+    noisy = inject(load_samples("wine"), "uniform", .1)
+    scored = characterize_trees(estimator, noisy.samples)
+    assert len(scored.curves) == 20 and roc_auc_score(noisy.flags, scored.hardness("loss")) > .9
