@@ -106,7 +106,7 @@ def gather_inputs(
     return parts[0].replace(x=np.concatenate([p.x for p in parts]), y=np.concatenate([p.y for p in parts]),
                             ids=np.array([f"{p.name}:{i}" for p in parts for i in p.ids]), name="+".join(p.name for p in parts))
 
-# %% ../nbs/08c_bridge.ipynb #38361a7f
+# %% ../nbs/08c_bridge.ipynb #95728650
 @dataclass(frozen=True, eq=False, repr=False)
 class PatternStudy:
     "Patterns of a model's ambiguous inputs with all that belongs to them; made by `study_patterns`."
@@ -156,23 +156,33 @@ class PatternStudy:
         return tables
 
     def figures(self)->dict:
-        "All figures by name: `clusters`, `map`, and for images `prototypes`, `explanations` and a `card_<k>` per pattern; `search` where there was one."
-        import matplotlib.pyplot as plt
-
+        "All figures by name, unknown to pyplot: `clusters`, `map`, and for images `prototypes`, `explanations` and a `card_<k>` per pattern; `search` where there was one."
         labels, images = self.patterns.labels, self.inputs.x if self.inputs.is_image else None
-        figures = {"clusters": plot_patterns(self.patterns).figure}
+        figures = {"clusters": _figure(5.5, 3.6), "map": _figure(6.5, 5)}
+        plot_patterns(self.patterns, figures["clusters"].subplots())
         show = np.sort(np.random.default_rng(0).choice(len(self.test), min(len(self.test), 2000), replace=False))
         places, real = map_places(self.patterns.embeddings, self.test_embeddings[show], metric=self.patterns.settings["metric"],
                                   n_neighbors=min(15, len(labels) + len(show) - 1), reducer="umap" if len(labels) + len(show) > 20 else "pca")
-        figures["map"] = plot_map(places, labels, self.prototypes, images, real, self.test.y[show], self.test.classes).figure
-        if self.search is not None: figures["search"] = plot_search(self.search).figure
+        plot_map(places, labels, self.prototypes, images, real, self.test.y[show], self.test.classes, figures["map"].subplots())
+        if self.search is not None: plot_search(self.search, figures.setdefault("search", _figure(5, 3.6)).subplots())
         if images is None: return figures
-        _, ax = plt.subplots(figsize=(6.5, .85 * len(self.prototypes) + .4), layout="constrained")
-        figures["prototypes"] = plot_prototypes(images, labels, self.prototypes, self.p if self.p.ndim == 1 else None, space=self.patterns.reduced, ax=ax).figure
+        p, flat = self.p if self.p.ndim == 1 else None, self.prototypes.ravel()
+        figures["prototypes"] = _figure(6.5, .85 * len(self.prototypes) + .4)
+        plot_prototypes(images, labels, self.prototypes, p, space=self.patterns.reduced, ax=figures["prototypes"].subplots())
         if self.explanation is not None:
-            flat = self.prototypes.ravel()
-            figures["explanations"] = plot_explanations(images[flat], self.explanation, self.inputs.classes, self.p[flat], [f"pattern {k}" for k in labels[flat]])
-        return figures | {f"card_{k}": self.card(k) for k in range(self.patterns.n_clusters)}
+            figures["explanations"] = plot_explanations(images[flat], self.explanation, self.inputs.classes, self.p[flat], [f"pattern {k}" for k in labels[flat]],
+                                                        fig=_figure(1.15 * (1 + min(4, len(self.inputs.classes))) + 1.2, 1.15 * len(flat) + .35))
+        return figures | {f"card_{k}": plot_card(self, k, fig=_figure(7, 4.6)) for k in range(self.patterns.n_clusters)}
+
+
+def _figure(width:float, height:float):
+    "A figure that pyplot does not know of, so that nothing is left open."
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _top_two(probs:np.ndarray)->np.ndarray:
@@ -287,12 +297,13 @@ def _softmax(logits:np.ndarray)->np.ndarray:
     "[N, C] probabilities of logits, in float64."
     return torch.softmax(torch.from_numpy(logits).double(), 1).numpy()
 
-# %% ../nbs/08c_bridge.ipynb #4e999597
+# %% ../nbs/08c_bridge.ipynb #17453d12
 def plot_card(
     study:PatternStudy, # of images
     pattern:int=0, # its number
     n:int=6, # members and nearest samples shown
-): # -> the matplotlib `Figure`
+    fig=None, # `Figure` drawn on; a new one when None
+): # -> the matplotlib `Figure` drawn on
     """One pattern: prototype, what speaks for each class, p of its members, members, and the nearest real samples with label, prediction and a frame where they disagree.
 
     Raises `ValueError` for an unknown pattern, and for tables.
@@ -302,7 +313,7 @@ def plot_card(
     members, classes = study.patterns.members(pattern), study.inputs.classes
     if not study.inputs.is_image: raise ValueError("cards show images; for a table see study.tables()['features']")
     at, color, region = study.prototypes[pattern, 0], pattern_colors(study.patterns.n_clusters)[pattern], study.regions.loc[str(pattern)]
-    fig = plt.figure(figsize=(7, 4.6), layout="constrained")
+    if fig is None: fig = plt.figure(figsize=(7, 4.6), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.15, 1.6))
     fig.suptitle(f"Pattern {pattern}: {len(members)} inputs ({len(members) / len(study.inputs):.0%}). Its region of the test set ({region.samples:.0f} samples) holds "
                  f"{region['share of errors']:.0%} of the errors (chance {region.chance:.0%}, p = {region.p_value:.2g})", fontsize=8)

@@ -124,7 +124,7 @@ def _attribute(forward, x, baselines, method, n_samples, k, seed)->np.ndarray:
     else: found = torch.stack([IntegratedGradients(forward).attribute(x, b[None], target=k, n_steps=n_samples, internal_batch_size=max(256, len(x))) for b in baselines]).mean(0)
     return found.detach().float().cpu().numpy()
 
-# %% ../nbs/08b_explanations.ipynb #5ec9e148
+# %% ../nbs/08b_explanations.ipynb #ba8348c2
 def plot_explanations(
     images:np.ndarray, # [N, C, H, W] raw
     explanation:Explanation, # of the same images
@@ -132,18 +132,21 @@ def plot_explanations(
     p:np.ndarray|None=None, # [N] probability of the positive class, or [N, K] of each
     labels:Sequence[str]|None=None, # N names of the rows
     show:Sequence[int]|None=None, # classes shown, a column each; at most the first four when None
-): # -> the matplotlib `Figure`
+    fig=None, # `Figure` drawn on; a new one when None
+): # -> the matplotlib `Figure` drawn on
     """What speaks for each class, in colour, on one scale for the whole figure; what speaks against a class is not drawn.
 
     Raises `ValueError` for explanations of tables.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.cm import ScalarMappable
 
     if explanation.maps.ndim != 5: raise ValueError(f"attributions of shape {explanation.maps.shape} are not of images; read `maps` as a table")
     show = list(range(min(4, len(classes)))) if show is None else list(show)
     n, maps = len(images), explanation.maps.sum(2)  # [N, K, H, W]: channels of a pixel together
     scale = float(np.quantile(np.abs(maps[:, show]), .995)) or 1.
-    fig, axes = plt.subplots(n, 1 + len(show), figsize=(1.15 * (1 + len(show)) + 1.2, 1.15 * n + .35), layout="constrained", squeeze=False)
+    if fig is None: fig = plt.figure(figsize=(1.15 * (1 + len(show)) + 1.2, 1.15 * n + .35), layout="constrained")
+    axes = fig.subplots(n, 1 + len(show), squeeze=False)
     white = 255 if images.dtype == np.uint8 else 1
     for i in range(n):
         picture = images[i].transpose(1, 2, 0)[..., :3] / white
@@ -157,7 +160,7 @@ def plot_explanations(
         for ax in axes[i]: ax.set(xticks=[], yticks=[])
     axes[0, 0].set_title("image", fontsize=8)
     for ax, k in zip(axes[0, 1:], show, strict=True): ax.set_title(f"for {classes[k]}", fontsize=8)
-    bar = fig.colorbar(plt.cm.ScalarMappable(drawn.norm, drawn.cmap), ax=axes[:, -1], shrink=.8, aspect=12)
+    bar = fig.colorbar(ScalarMappable(drawn.norm, drawn.cmap), ax=axes[:, -1], shrink=.8, aspect=12)
     bar.set_label("log-odds per pixel", fontsize=7)
     bar.ax.tick_params(labelsize=6)
     return fig
