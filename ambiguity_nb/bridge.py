@@ -106,7 +106,7 @@ def gather_inputs(
     return parts[0].replace(x=np.concatenate([p.x for p in parts]), y=np.concatenate([p.y for p in parts]),
                             ids=np.array([f"{p.name}:{i}" for p in parts for i in p.ids]), name="+".join(p.name for p in parts))
 
-# %% ../nbs/08c_bridge.ipynb #95728650
+# %% ../nbs/08c_bridge.ipynb #5e503977
 @dataclass(frozen=True, eq=False, repr=False)
 class PatternStudy:
     "Patterns of a model's ambiguous inputs with all that belongs to them; made by `study_patterns`."
@@ -160,10 +160,13 @@ class PatternStudy:
         labels, images = self.patterns.labels, self.inputs.x if self.inputs.is_image else None
         figures = {"clusters": _figure(5.5, 3.6), "map": _figure(6.5, 5)}
         plot_patterns(self.patterns, figures["clusters"].subplots())
-        show = np.sort(np.random.default_rng(0).choice(len(self.test), min(len(self.test), 2000), replace=False))
-        places, real = map_places(self.patterns.embeddings, self.test_embeddings[show], metric=self.patterns.settings["metric"],
-                                  n_neighbors=min(15, len(labels) + len(show) - 1), reducer="umap" if len(labels) + len(show) > 20 else "pca")
-        plot_map(places, labels, self.prototypes, images, real, self.test.y[show], self.test.classes, figures["map"].subplots())
+        rng = np.random.default_rng(0)
+        real = np.sort(rng.permutation(len(self.test))[:2000])
+        mine = np.union1d(rng.permutation(len(labels))[:max(1000, len(real))], self.prototypes)  # about as many as real ones, or the map shows only these
+        places, others = map_places(self.patterns.embeddings[mine], self.test_embeddings[real], metric=self.patterns.settings["metric"],
+                                    n_neighbors=min(15, len(mine) + len(real) - 1), reducer="umap" if len(mine) + len(real) > 20 else "pca")
+        plot_map(places, labels[mine], np.searchsorted(mine, self.prototypes), None if images is None else images[mine], others, self.test.y[real], self.test.classes,
+                 figures["map"].subplots())
         if self.search is not None: plot_search(self.search, figures.setdefault("search", _figure(5, 3.6)).subplots())
         if images is None: return figures
         p, flat = self.p if self.p.ndim == 1 else None, self.prototypes.ravel()
