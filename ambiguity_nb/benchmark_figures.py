@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from .benchmark import Store
 from .hardness_types import HARDNESS_TYPES
 
-# %% ../nbs/09b_benchmark_figures.ipynb #858a9489
+# %% ../nbs/09b_benchmark_figures.ipynb #c4761db0
 def merge_equal(
     cells:pd.DataFrame, # from `load_cells`
 )->pd.DataFrame: # scores whose AUROC and AUPRC agree in all cells are one, named "a = b"
@@ -52,6 +52,7 @@ def summarise(
     Raises `ValueError` for an empty table and an unknown metric.
     """
     _check(cells, metric)
+    if f"{metric}_se" not in cells: cells = cells.assign(**{f"{metric}_se": 0., f"{metric}_low": cells[metric], f"{metric}_high": cells[metric]})  # without bootstrap
     groups = cells.groupby(["score", "by", *columns], sort=False, dropna=False)
     n, mean = groups.size(), groups[metric].mean()
     within = np.sqrt(groups[f"{metric}_se"].agg(lambda se: (se**2).sum())) / n
@@ -428,7 +429,7 @@ def _pixel_note(cells:pd.DataFrame)->str:
     listed = ", ".join(f"{kind} ({max(v, 1 - v):.2f})" for kind, v in telling.items())
     return f"The norm of the input alone tells the altered samples of {listed} (AUROC in either direction): a high figure there need not mean that hardness was seen."
 
-# %% ../nbs/09b_benchmark_figures.ipynb #6c8d6bc4
+# %% ../nbs/09b_benchmark_figures.ipynb #8412782d
 def sections(
     store:Store, # of a grid
     cells:pd.DataFrame, # its results, from `load_cells`
@@ -452,7 +453,7 @@ def sections(
     add("AUROC by type", f"Mean over data sets, models, shares and seeds. {floor}", lambda: plot_heatmap(cells))
     add("AUPRC by type", f"Average precision, whose random floor is the share of hard samples. {floor}", lambda: plot_heatmap(cells, "auprc"))
     add("Against the share", "How the five best scores fare as more samples are hard; bands are 95 % intervals.", lambda: plot_curves(cells))
-    if cells["severity"].nunique() > cells["kind"].nunique():
+    if (cells.groupby("kind")["severity"].nunique() > 1).any():
         add("Against severity", "The same as samples become harder; bands are 95 % intervals.", lambda: plot_curves(cells[cells["severity"].notna()], "severity"))
     for group in said.index:
         add(f"Ranks: {group}", "Critical differences: scores joined by a bar cannot be told apart (Nemenyi, 5 %); the best is at the left.",
