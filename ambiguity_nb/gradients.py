@@ -138,7 +138,7 @@ def _ghost_norms(model:nn.Module, x:torch.Tensor, y:torch.Tensor)->torch.Tensor:
     if waiting or len(done) < len(owners): raise _NoClosedForm("a layer with weights does not lie between input and loss")
     return total.sqrt()
 
-# %% ../nbs/03b_gradients.ipynb #3dd76b53
+# %% ../nbs/03b_gradients.ipynb #7999d915
 _ways = {"ghost": _ghost_norms, "func": _func_norms, "loop": _loop_norms}
 
 
@@ -170,7 +170,7 @@ def gradient_norms(
 
     Raises `ValueError` for an unknown method, and when "ghost" is asked for and the model has no closed form.
 
-    Source: [Paul et al. 2021](https://arxiv.org/abs/2107.07075), definition 1.
+    Source: [Paul et al. 2021](https://arxiv.org/abs/2107.07075).
     """
     if method != "auto" and method not in _ways: raise ValueError(f"unknown method {method!r}; choose from {['auto', *_ways]}")
     with evaluating(model), torch.enable_grad():

@@ -7,8 +7,8 @@ __all__ = ['SCORES', 'BASELINES', 'margin', 'error_norm', 'label_probs', 'entrop
            'DataMaps', 'data_maps_groups', 'DataIQ', 'data_iq_groups', 'Forgetting', 'early_epochs', 'EL2N', 'Loss',
            'Cleanlab', 'Prototypicality', 'js_divergence', 'dropout_layers', 'dropout_members', 'ConfAgree', 'GraNd',
            'VoG', 'standardise', 'gradient_passes', 'default_transform', 'ALLSH', 'DetectorNet', 'load_detector',
-           'Curves', 'Detector', 'LastLoss', 'Entropy', 'InputNorm', 'Random', 'make_scores', 'ScoreSet',
-           'Characterization', 'result', 'Settling', 'characterize', 'out_of_sample_probs', 'play']
+           'Curves', 'Detector', 'LastLoss', 'Entropy', 'InputNorm', 'Random', 'describe_scores', 'make_scores',
+           'ScoreSet', 'Characterization', 'result', 'Settling', 'characterize', 'out_of_sample_probs', 'play']
 
 # %% ../nbs/04_scores.ipynb #6955ac02
 import copy
@@ -31,7 +31,7 @@ from .models import (
     build_model, check_classifier, evaluating, logits_and_embeddings, model_device, predict_logits, seeded)
 from .training import Hook, fit, load_weights
 
-# %% ../nbs/04_scores.ipynb #d3d10dd5
+# %% ../nbs/04_scores.ipynb #6269809a
 def margin(
     logits:torch.Tensor, # [B, K] float, before softmax
     y:torch.Tensor, # [B] int64 in 0..K-1, the label trained on
@@ -40,7 +40,7 @@ def margin(
 
     Raises `ValueError` when `y` does not match `logits`.
 
-    Source: [Pleiss et al. 2020](https://arxiv.org/abs/2001.10528), equation 1.
+    Source: [Pleiss et al. 2020](https://arxiv.org/abs/2001.10528).
     """
     if y.shape != logits.shape[:1]:
         raise ValueError(f"`y` has shape {tuple(y.shape)} for {len(logits)} rows of logits; pass one label per row")
@@ -48,14 +48,14 @@ def margin(
     other = logits.scatter(1, y[:, None], -torch.inf).max(dim=1).values # [B]
     return own - other
 
-# %% ../nbs/04_scores.ipynb #e3875012
+# %% ../nbs/04_scores.ipynb #bae33de0
 def error_norm(
     logits:torch.Tensor, # [B, K] float
     y:torch.Tensor, # [B] int64
 )->torch.Tensor: # [B] in [0, sqrt 2]; higher = harder
     """Euclidean norm (not squared) of softmax minus one-hot label.
 
-    Source: [Paul et al. 2021](https://arxiv.org/abs/2107.07075), definition 2.
+    Source: [Paul et al. 2021](https://arxiv.org/abs/2107.07075).
     """
     return (logits.softmax(1) - F.one_hot(y, logits.shape[1])).norm(dim=1)
 
@@ -421,13 +421,13 @@ class EL2N(Score):
         "Error norm, in [0, sqrt 2]; high = hard."
         return self.error.mean()
 
-# %% ../nbs/04_scores.ipynb #1d9a540f
+# %% ../nbs/04_scores.ipynb #fadb50f9
 @register
 class Loss(Score):
     """Mean cross-entropy over epochs, in nats; high = hard.
 
     With `bound`, the soft criterion of the paper: the mean of log(1 + l + l^2 / 2), less s(t + s log(2t) / t^2) / (n - s) with the variance `s`,
-    after t epochs and n values of that sample (equation 5).
+    after t epochs and n values of that sample.
 
     Raises `ValueError` for a variance that is not positive, and for one not below the number of values.
 
@@ -1024,6 +1024,13 @@ class Random(_Last):
         "Draw."
         self.last = torch.from_numpy(np.random.default_rng(self.seed).random(n_samples))
 
+# %% ../nbs/04_scores.ipynb #0c910cd0
+def describe_scores()->pd.DataFrame: # by name: what it is, its hard end, whether it is meant for wrong labels, its needs
+    "The scores of the registry."
+    return pd.DataFrame({name: {"what": cls.__doc__.strip().split("\n")[0].split(";")[0].rstrip("."), "hard end": cls.harder,
+                                "for wrong labels": "yes" if cls.finds_mislabelled else "", "needs": ", ".join(cls.needs)}
+                         for name, cls in SCORES.items()}).T
+
 # %% ../nbs/04_scores.ipynb #4b302e9e
 def make_scores(
     scores:str|Score|Iterable[str|Score|type[Score]]="all", # "all", "baselines", a name, or names, classes and objects
@@ -1321,7 +1328,7 @@ def _costs(runs:Sequence[ScoreSet])->pd.DataFrame:
     seconds = pd.DataFrame([scores.seconds for scores in runs]).sum()
     return pd.DataFrame({"seconds": seconds.round(3), "MB": pd.Series(runs[0].nbytes()).reindex(seconds.index, fill_value=0) / 1e6}).round(3)
 
-# %% ../nbs/04_scores.ipynb #424257e5
+# %% ../nbs/04_scores.ipynb #7b37af43
 def _builder(model, samples:Samples, runs:int)->Callable[[int], nn.Module]:
     "A function from a seed to a fresh model."
     if isinstance(model, str): return lambda seed: build_model(model, samples, seed=seed)
@@ -1335,6 +1342,15 @@ def _builder(model, samples:Samples, runs:int)->Callable[[int], nn.Module]:
         if not isinstance(built, nn.Module): raise TypeError(f"{getattr(model, '__name__', 'the function')} returned a {type(built).__name__}; expected an nn.Module")
         return built
     return build
+
+
+def _check_embeddings(model:nn.Module, samples:Samples)->None:
+    "The evaluation pass takes embeddings along; refuse before training a model that has none."
+    x, _, _ = next(samples.batches(2, device=model_device(model)))
+    try:
+        with evaluating(model), torch.no_grad(): logits_and_embeddings(model, x)
+    except TypeError as error:
+        raise ValueError(f"{error}; or use dynamics='train', which needs no evaluation pass") from error
 
 
 class Settling(Hook):
@@ -1401,6 +1417,7 @@ def characterize(
     for run in range(runs):
         trained, watching = build(seed + run).to(device), ScoreSet(made, dynamics)
         check_classifier(trained, samples)
+        if type(watching) is ScoreSet: _check_embeddings(trained, samples)
         for score in watching:
             score.check(trained, samples)
             score.start(2, samples.n_classes, n_epochs)  # refuses epochs and stages that do not fit

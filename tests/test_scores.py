@@ -147,6 +147,10 @@ def test_wrong_input_is_refused_before_training(planted):
     with pytest.raises(TypeError, match="returned a str"): characterize(lambda: "lenet", samples)
     with pytest.raises(FileNotFoundError): characterize(small, samples, [SCORES["detector"]("/nowhere/detector.safetensors")])
 
+    convolutions = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
+    with pytest.raises(ValueError, match="runs no nn.Linear.*dynamics='train'"): characterize(convolutions, samples, ["loss"])
+    assert characterize(convolutions, samples, ["loss", "aum", "grand"], n_epochs=1, dynamics="train").names == ["loss", "aum", "grand"]
+
     class Blocks(nn.Module):
         "Lets no gradient through."
         def __init__(self):
