@@ -11,12 +11,13 @@ import re
 import sys
 from collections.abc import Sequence
 
-# %% ../nbs/cli.ipynb #1370d2d7
+# %% ../nbs/cli.ipynb #f00b60d4
 _commands = {  # command: function, what it does
     "demo": ("jobs.demo", "scores, ambiguous images, patterns and prototypes on bundled digits, with a report"),
     "hardness": ("jobs.hardness", "score every sample of a data set by how hard it is, with a report"),
     "benchmark": ("benchmark_job.benchmark_job", "which score sees which hardness: inject, train, evaluate, with a report"),
     "classifier": ("jobs.classifier", "train the small classifiers under audit"),
+    "gasten": ("gasten_job.gasten", "generate images that classifiers cannot decide on, over a grid of settings, with a report"),
     "fid-stats": ("jobs.fid_stats", "feature statistics of a reference set, for Fréchet distances"),
     "noise": ("networks.save_noise", "fixed test noise for measuring generators"),
 }

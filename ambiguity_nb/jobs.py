@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'demo', 'save_classifier', 'load_classifier', 'classifier', 'hardness', 'fid_stats']
 
-# %% ../nbs/jobs.ipynb #2b65ff96
+# %% ../nbs/jobs.ipynb #3c695084
 import functools
 import logging
 from pathlib import Path
@@ -14,16 +14,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .bridge import PatternStudy, generated_samples, study_patterns
 from .data import Samples, load_samples, plot_images, read_samples
 from .fid import cache_name, classifier_features, dataset_features, reference_statistics
-from .gasten import GanMeasures, generate_ambiguous, plot_generated, plot_history, quick_settings, train_gan, train_gasten
+from .gasten import GanMeasures, plot_generated, plot_history, quick_settings, train_gan, train_gasten
 from .inception import inception_features
-from .models import build_model, model_names, predict_embeddings, predict_logits
-from .networks import save_generator
-from .patterns import ambiguous, find_patterns
-from .prototypes import choose_prototypes, map_places, plot_map, plot_prototypes
+from .models import build_model, model_names, predict_logits
+from .networks import generate, save_generator
+from .patterns import ambiguous
+from .prototypes import plot_prototypes
 from .report import Report
-from .score_plots import plot_data_map, plot_hardest
+from .score_plots import plot_agreement, plot_data_map, plot_hardest, plot_trajectories
 from .scores import Characterization, characterize, make_scores
 from .tracking import Run, open_run
 from .training import evaluate, fit, load_state, load_weights, save_model
@@ -31,19 +32,29 @@ from .training import evaluate, fit, load_state, load_weights, save_model
 # %% ../nbs/jobs.ipynb #f2707466
 logger = logging.getLogger(__name__)
 
-# %% ../nbs/jobs.ipynb #57ea5f66
-def _draw(run:Run, report:Report, name:str, heading:str, text:str, draw, size:tuple[float, float])->None:
-    "Let `draw` fill a new figure, save it in the run and add it to the report."
+# %% ../nbs/jobs.ipynb #e4d2c19d
+def _draw(
+    run:Run, # keeps the figure as a file
+    report:Report, # gets the figure inline
+    name:str, # of the file
+    heading:str, # of the section
+    text:str, # what to see
+    draw, # a matplotlib figure, or a function that draws on one
+    size:tuple[float, float]=(7, 4), # of the figure that the function draws on, in inches
+)->None:
+    "Add a figure to the run and to its report."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")   # without pyplot: nothing global, nothing to close
-    FigureCanvasAgg(figure)
-    draw(figure)
+    figure = draw
+    if not isinstance(figure, Figure):
+        figure = Figure(figsize=size, layout="constrained")   # without pyplot: nothing global, nothing to close
+        FigureCanvasAgg(figure)
+        draw(figure)
     run.save_figure(name, figure)
     report.add(heading, text, figure)
 
-# %% ../nbs/jobs.ipynb #d7b0a597
+# %% ../nbs/jobs.ipynb #4066b59a
 def demo(
     name: str = "default",
     root: Path = Path("runs"),
@@ -104,53 +115,49 @@ def demo(
     save_generator(run.weights("generator"), gasten.generator, step1_epochs=gan_epochs, step2_epochs=gasten_epochs)
 
     logger.info("3/4 generating %d images and looking for patterns among the ambiguous ones", n_generated)
-    found = generate_ambiguous(gasten.generator, scores.model, n_generated, tau, seed=seed + 1, device=device)
-    if len(found.p) < 5 * n_clusters:
-        raise ValueError(f"only {len(found.p)} of {n_generated} generated images are within {tau} of one half, too few for {n_clusters} patterns; "
-                         "raise n_generated, tau, alpha or gasten_epochs, or lower n_clusters")
-    images = Samples(train.denormalize(found.images), (found.p > .5).astype(np.int64), train.classes, "ambiguous", ids=found.index)
-    patterns = find_patterns(predict_embeddings(scores.model, images), n_clusters=n_clusters, seed=seed)
-    prototypes = choose_prototypes(patterns.reduced, patterns.labels)
-    patterns.save(run.folder / "patterns")
-    run.save_table("ambiguous", pd.DataFrame({"p": found.p, "pattern": patterns.labels, "prototype": np.isin(np.arange(len(found.p)), prototypes)},
-                                             index=pd.Index(found.index, name="noise_row")))
+    inputs = generated_samples(generate(gasten.generator, n_generated, seed=seed + 1, device=device), train)
+    study = study_patterns(scores.model, inputs, train, test, tau=tau, n_clusters=n_clusters, seed=seed,
+                           scores={name: scores.hardness(name) for name in ("aum", "data_maps")})
+    study.patterns.save(run.folder / "patterns")
+    for table, frame in study.tables().items(): run.save_table(table, frame)
 
     logger.info("4/4 writing the report")
-    path = _demo_report(run, scores, test, gan.history, gasten.history, images, found.p, patterns, prototypes, n_generated, tau)
+    path = _demo_report(run, scores, study, gan.history, gasten.history)
     run.finish()
     return path
 
-# %% ../nbs/jobs.ipynb #a0dda47a
-def _demo_report(run, scores:Characterization, test, gan_history, gasten_history, images, p, patterns, prototypes, n_generated, tau)->Path:
+# %% ../nbs/jobs.ipynb #e3b7a58f
+def _demo_report(run:Run, scores:Characterization, study:PatternStudy, gan_history:list[dict], gasten_history:list[dict])->Path:
     "Draw the figures of the demonstration and write its page."
-    train, classes = scores.samples, scores.samples.classes
-    accuracy = evaluate(scores.model, test)["accuracy"]
+    test, classes, tau = study.test, study.test.classes, run.config["tau"]
     p_test = torch.from_numpy(predict_logits(scores.model, test)).softmax(1)[:, 1].numpy()
-    unsure = ambiguous(p_test, tau)
-    sizes = patterns.sizes()
+    unsure, n_found, sizes = ambiguous(p_test, tau), len(study.inputs), study.patterns.sizes()
     report = Report(
         f"Is it a {classes[1]} or a {classes[0]}?",
         f"A small classifier learned to tell {classes[1]} from {classes[0]}. Which training images did it find hard, and which images can it not decide on? "
-        f"It was unsure of {len(unsure)} of {len(test)} real test images; a generator trained against it made {len(p):,} more.",
-        {"training images": f"{len(train):,}", "test accuracy": f"{accuracy:.1%}", f"test images with p in {.5 - tau:.1f} to {.5 + tau:.1f}": f"{len(unsure)}",
-         f"ambiguous of {n_generated:,} generated": f"{len(p):,}", "patterns": f"{patterns.n_clusters}",
-         "silhouette of the patterns (embedding)": f"{patterns.quality.loc['embedding', 'silhouette']:.2f}"})
-    add = functools.partial(_draw, run, report)
+        f"It was unsure of {len(unsure)} of {len(test)} real test images; a generator trained against it made {n_found:,} more.",
+        {"training images": f"{len(study.train):,}", "test accuracy": f"{evaluate(scores.model, test)['accuracy']:.1%}",
+         f"test images with p in {.5 - tau:.1f} to {.5 + tau:.1f}": f"{len(unsure)}", f"ambiguous of {study.considered:,} generated": f"{n_found:,}",
+         "patterns": f"{study.patterns.n_clusters}", "silhouette of the patterns (embedding)": f"{study.patterns.quality.loc['embedding', 'silhouette']:.2f}"})
+    add, figures = functools.partial(_draw, run, report), study.figures()
 
     add("generated", "What the classifier cannot decide",
         f"Generated images in order of p, the probability that the classifier gives to “{classes[1]}”. All lie within {tau} of one half: to the classifier each is as good a "
         f"{classes[1]} as a {classes[0]}. The more of them a person cannot decide on either, the more the ambiguity is in the digits and not in the classifier alone.",
-        lambda f: plot_generated(train, images=train.normalize(images.x), p=p, n=40, n_cols=10, ax=f.subplots()), (9, 4.7))
+        lambda f: plot_generated(study.train, images=study.train.normalize(study.inputs.x), p=study.p, n=40, n_cols=10, ax=f.subplots()), (9, 4.7))
     add("prototypes", "Patterns and their prototypes",
-        f"The ambiguous images fall into {patterns.n_clusters} patterns of {sizes.min()} to {sizes.max()} images. Each row is one: first, framed, its prototype (the image nearest to "
+        f"The ambiguous images fall into {study.patterns.n_clusters} patterns of {sizes.min()} to {sizes.max()} images. Each row is one: first, framed, its prototype (the image nearest to "
         "all others of its pattern), then members from near to far.",
-        lambda f: plot_prototypes(images.x, patterns.labels, prototypes, p=p, space=patterns.reduced, ax=f.subplots()), (8.5, 1.38 * patterns.n_clusters))
-    shown = np.union1d(np.random.default_rng(0).permutation(len(p))[:1000], prototypes)   # about as many as real ones, or UMAP sees only these
-    places, places_test = map_places(patterns.embeddings[shown], predict_embeddings(scores.model, test), seed=0)
+        lambda f: plot_prototypes(study.inputs.x, study.patterns.labels, study.prototypes, study.p, space=study.patterns.reduced, ax=f.subplots()), (8.5, 1.38 * study.patterns.n_clusters))
     add("map", "Map of the boundary",
-        "The classifier's own features in two dimensions. Grey: real test images, in their two classes. Coloured: up to 1,000 of the generated ambiguous images by pattern, with the prototypes "
-        "around. Good ambiguous images lie between the classes.",
-        lambda f: plot_map(places, patterns.labels[shown], np.searchsorted(shown, prototypes[:, 0]), images.x[shown], places_test, test.y, classes, ax=f.subplots()), (8, 5.6))
+        "The classifier's own features in two dimensions. Grey: real test images, in their two classes. Coloured: generated ambiguous images by pattern, with the prototypes "
+        "around.", figures["map"])
+    for k in range(study.patterns.n_clusters):
+        add(f"card_{k}", f"Pattern {k}", "Top: the prototype, what in it speaks for each class (GradientShap, against baselines of both classes), and p of all members. Below: "
+            "members, and the real images nearest to the prototype, framed where the classifier is wrong: what to look at, or to collect more of, to mend this pattern.", figures[f"card_{k}"])
+    regions = study.regions.round(3)
+    report.add("Do the patterns lead to real errors?", "For each pattern, the test images nearest to it: how many of the classifier's test errors they hold, beside what as many test images "
+               "drawn at random would hold.", table=regions)
     add("data_map", "Data map of the training images",
         "Each dot is a training image: how sure the classifier was of its label on average over the epochs (upwards), and how much that changed (rightwards). "
         "At the top left they are easy; at the bottom left hard, often mislabelled or atypical; to the right ambiguous.",
@@ -160,20 +167,19 @@ def _demo_report(run, scores:Characterization, test, gan_history, gasten_history
         lambda f: plot_hardest(scores, "aum", n=10, ax=f.subplots()), (9, 2.7))
     add("ambiguous_training", "Most ambiguous training images",
         "Real images whose probability moved most while the classifier learned (variability of Data Maps). Compare them with the generated ones above.",
-        lambda f: plot_hardest(scores, "data_maps", n=10, by="ambiguity", ax=f.subplots()), (9, 2.8))
-    top = scores.top("aum", 10)
+        lambda f: plot_hardest(scores, "data_maps", n=10, by="ambiguity", ax=f.subplots()), (9, 2.7))
     report.add("The ten hardest, in numbers", "By the area under the margin (AUM): how far the label's logit lay above the best other one on average. Negative means that the "
-               "classifier preferred the other class.", table=top.drop(columns="position").round(3))
+               "classifier preferred the other class.", table=scores.top("aum", 10).drop(columns="position").round(3))
     add("training", "Training",
         "Left: losses of generator and discriminator, step 1 before the dashed line and step 2 after it. Right, in step 2: ACD is the mean distance of p from one half (lower is more ambiguous), "
         "yield the share of images within the tolerance, FOCD the distance from the real images in the classifier's features (lower is more realistic). More ambiguity costs realism: "
         "the epoch decides the balance.",
         lambda f: _plot_gan_training(f, gan_history, gasten_history), (9, 3.2))
     if len(unsure):
-        add("unsure_test", "Real test images it is unsure of", f"All {len(unsure)} real test images within {tau} of one half, with their p and true class: what a random sample of "
-            "ambiguous inputs looks like without a generator.",
+        add("unsure_test", "Real test images it is unsure of", f"Real test images within {tau} of one half, up to 24 of {len(unsure)}, with their p and true class: what ambiguity looks like "
+            "without a generator.",
             lambda f: plot_images(test.x[unsure[:24]], [f"{v:.2f} ({classes[k]})" for v, k in zip(p_test[unsure[:24]], test.y[unsure[:24]], strict=True)], 12, f.subplots()),
-            (9, .5 + 1.05 * -(-min(len(unsure), 24) // 12)))
+            (9, .2 + 1.05 * -(-min(len(unsure), 24) // 12)))
     report.add_settings(run.config)
     return report.write(run.folder / "report.html")
 
@@ -280,7 +286,7 @@ def classifier(
     run.finish()
     return run.folder
 
-# %% ../nbs/jobs.ipynb #36024642
+# %% ../nbs/jobs.ipynb #1439aebc
 def _model_source(model:str, samples:Samples):
     "A model's name, or the function that `module:function` names."
     if ":" not in model: return model
@@ -382,6 +388,14 @@ def _hardness_report(run:Run, result:Characterization)->Path:
             add("ambiguous", "Most ambiguous of each class", f"The samples that the model could not make up its mind about while it learned ({first}).",
                 lambda f: plot_hardest(result, first, n=10, by="ambiguity", ax=f.subplots()), (9, height))
     report.add("The twenty hardest, in numbers", f"By {first}. The whole table is tables/scores.csv in the run folder.", table=result.top(first, 20).drop(columns="position").round(3))
+    if result.curves is not None:
+        order = np.argsort(result.hardness(first))
+        shown = [order[0], order[len(order) // 2], order[-3], order[-2], order[-1]]
+        add("trajectories", "How they were learned", "Probability of the label after each epoch for the easiest sample, one in the middle, and the three hardest; "
+            "the band holds the middle 80 % of all samples.", lambda f: plot_trajectories(result, shown, ax=f.subplots()), (7, 3.6))
+    if len(names) > 1:
+        add("agreement", "Do the scores agree?", "Spearman's rank correlation of the scores' hardness: scores of one block see the same samples as hard; where blocks disagree, "
+            "look at both ends.", lambda f: plot_agreement(result, ax=f.subplots()), (7.5, 6.4))
     report.add("The scores", "Which end of each score is hard, where it was measured, and what it cost beyond the training.", table=result.summary())
     return report.add_settings(run.config).write(run.folder / "report.html")
 
