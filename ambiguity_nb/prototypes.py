@@ -17,28 +17,41 @@ from .data import plot_images
 from .pattern_search import agreement
 from .patterns import find_patterns, nearest_rows, pattern_colors, reduce_embeddings, unit_rows
 
-# %% ../nbs/08_prototypes.ipynb #ea08687b
-def _greedy_medoids(distance:np.ndarray, n:int)->list[int]:
+# %% ../nbs/08_prototypes.ipynb #d8c03b36
+def _distances(rows:np.ndarray, to:np.ndarray)->np.ndarray:
+    "[N, M] Euclidean distances, exact to rounding for few rows."
+    a, b = (torch.from_numpy(np.ascontiguousarray(r, np.float32)) for r in (rows, to))
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist" if len(a) * len(b) < 250_000 else "use_mm_for_euclid_dist").numpy()
+
+
+def _blocks(rows:np.ndarray, size:int=1024):
+    "Rows in blocks, so that distances between all rows never lie in memory at once."
+    return (rows[i:i + size] for i in range(0, len(rows), size))
+
+
+def _greedy_medoids(rows:np.ndarray, n:int)->list[int]:
     "Rows that one after the other reduce the sum of distances to the nearest chosen row most."
-    chosen, nearest = [], np.full(len(distance), np.inf)
+    chosen, nearest = [], np.full(len(rows), np.inf, np.float32)
     for _ in range(n):
-        cost = np.minimum(distance, nearest).sum(1)  # [N]: the sum if that row were added
+        cost = np.concatenate([np.minimum(_distances(block, rows), nearest).sum(1, dtype=np.float64) for block in _blocks(rows)])  # the sum if that row were added
         cost[chosen] = np.inf
         chosen.append(int(cost.argmin()))
-        nearest = np.minimum(nearest, distance[chosen[-1]])
+        nearest = np.minimum(nearest, _distances(rows[chosen[-1:]], rows)[0])
     return chosen
 
 
-def _greedy_mmd(distance:np.ndarray, n:int)->list[int]:
+def _greedy_mmd(rows:np.ndarray, n:int)->list[int]:
     "Rows that one after the other reduce the maximum mean discrepancy to the cluster most."
-    width = np.median(distance[np.triu_indices(len(distance), 1)]) if len(distance) > 1 else 1.
-    kernel = np.exp(-(distance / max(width, 1e-12)) ** 2 / 2)
-    to_all, chosen = kernel.mean(1), []
-    for m in range(1, n + 1):
-        among = kernel[:, chosen].sum(1)
-        gain = 2 / m * (to_all[chosen].sum() + to_all) - (kernel[np.ix_(chosen, chosen)].sum() + 2 * among + np.diag(kernel)) / m ** 2
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 1000)).astype(int)]
+    width = np.median(_distances(some, some)[np.triu_indices(len(some), 1)]) if len(some) > 1 else 1.
+    kernel = lambda a, b: np.exp(-(_distances(a, b) / max(width, 1e-12)) ** 2 / 2)
+    to_all, among, chosen, inner = np.concatenate([kernel(block, rows).mean(1, dtype=np.float64) for block in _blocks(rows)]), np.zeros(len(rows)), [], 0.
+    for m in range(1, n + 1):  # inner: sum of the kernel over all pairs of chosen rows; among: of each row with the chosen ones
+        gain = 2 / m * (to_all[chosen].sum() + to_all) - (inner + 2 * among + 1) / m ** 2
         gain[chosen] = -np.inf
         chosen.append(int(gain.argmax()))
+        inner += 2 * among[chosen[-1]] + 1
+        among += kernel(rows, rows[chosen[-1:]])[:, 0]
     return chosen
 
 
@@ -73,15 +86,9 @@ def choose_prototypes(
         if kind == "random": best = rng.choice(len(rows), per_cluster, replace=False)
         elif kind == "centroid": best = np.argsort(np.linalg.norm(space[rows] - space[rows].mean(0), axis=1), kind="stable")[:per_cluster]
         elif kind == "density": best = np.argsort(nearest_rows(space[rows], k=min(11, len(rows)))[1][:, -1], kind="stable")[:per_cluster]
-        else: best = (_greedy_medoids if kind == "medoid" else _greedy_mmd)(_distances(space[rows]), per_cluster)
+        else: best = (_greedy_medoids if kind == "medoid" else _greedy_mmd)(space[rows], per_cluster)
         chosen.append(rows[best])
     return np.stack(chosen)
-
-
-def _distances(rows:np.ndarray)->np.ndarray:
-    "[N, N] Euclidean distances."
-    points = torch.from_numpy(np.ascontiguousarray(rows))
-    return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist" if len(rows) < 500 else "use_mm_for_euclid_dist").numpy()
 
 # %% ../nbs/08_prototypes.ipynb #73433346
 def plot_prototypes(
@@ -188,7 +195,7 @@ def _thumbnails(ax, places:np.ndarray, prototypes:np.ndarray, images:np.ndarray,
                                      bboxprops=dict(ec=colors[j], lw=2), arrowprops=dict(arrowstyle="-", color=colors[j], lw=1), zorder=6))
     ax.set(xlim=centre[0] + half[0] * np.array([-1.55, 1.55]), ylim=centre[1] + half[1] * np.array([-1.55, 1.55]))
 
-# %% ../nbs/08_prototypes.ipynb #322a81bf
+# %% ../nbs/08_prototypes.ipynb #c2564602
 def diversity(
     prototypes:np.ndarray, # [K, D] float, embeddings of the prototypes, K at least 2
 )->float: # in [0, 2]; higher = more different prototypes
@@ -209,7 +216,7 @@ def default_radius(
     "The distance that a tenth of all pairs of rows lie within: a radius that depends on the rows and not on the prototypes."
     rows = np.asarray(space, np.float32)
     if len(rows) > 2000: rows = rows[np.random.default_rng(seed).choice(len(rows), 2000, replace=False)]
-    return float(np.quantile(_distances(rows)[np.triu_indices(len(rows), 1)], share)) if len(rows) > 1 else 0.
+    return float(np.quantile(_distances(rows, rows)[np.triu_indices(len(rows), 1)], share)) if len(rows) > 1 else 0.
 
 
 def coverage(
@@ -225,10 +232,10 @@ def coverage(
 def compactness(
     space:np.ndarray, # [N, D] float, the ambiguous inputs
     prototypes:np.ndarray, # [K, D] float, the prototypes in the same space
-)->float: # at most 1; higher = better; 0 = no nearer than the best single row is; negative = farther
-    "Share of the mean distance to the medoid of all rows that goes away with the nearest prototype instead."
+)->float: # at most 1; higher = better; 0 = no nearer than one row in the middle; negative = farther
+    "Share of the mean distance to the middle row (the one nearest to the mean) that goes away with the nearest prototype instead."
     space = np.asarray(space, np.float32)
-    alone = nearest_rows(space[choose_prototypes(space, np.zeros(len(space), int))[0]], space, k=1)[1].mean()
+    alone = nearest_rows(space[choose_prototypes(space, np.zeros(len(space), int), "centroid")[0]], space, k=1)[1].mean()
     return float(1 - nearest_rows(prototypes, space, k=1)[1].mean() / max(alone, 1e-12))
 
 
