@@ -1,5 +1,7 @@
 """`python -m ambiguity_nb` is the `ambiguity` command."""
+import sys
+
 from ambiguity_nb.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The command line as a user meets it, and every configuration file that ships."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ambiguity_nb.cli import command_names, main, make_parser
+
+root = Path(__file__).resolve().parent.parent
+configs = sorted((root / "experiments").rglob("*.yml"))
+
+
+def test_there_are_configurations(): assert len(configs) > 10
+
+
+@pytest.mark.parametrize("path", configs, ids=lambda p: p.relative_to(root / "experiments").as_posix())
+def test_configurations_fit_their_command(path):
+    parser = make_parser(path.parent.name)
+    settings = parser.parse_args(["--config", str(path)])
+    assert settings is not None
+
+
+def test_flags_override_the_file():
+    parser = make_parser("gasten")
+    settings = parser.parse_args(["--config", str(root / "experiments" / "gasten" / "mnist_7v1.yml"), "--step2_epochs", "3", "--alphas", "[25]"])
+    assert (settings.step2_epochs, settings.alphas, settings.pos) == (3, [25.0], "7")
+
+
+@pytest.mark.parametrize("command", command_names())
+def test_every_setting_has_help(command, capsys):
+    with pytest.raises(SystemExit): make_parser(command).parse_args(["--help"])
+    help_text = capsys.readouterr().out
+    bare = [a.dest for a in make_parser(command)._actions if a.dest not in ("help", "print_config") and not (a.help or "").strip(" ")]
+    assert not bare, f"settings of {command} without help: {bare}"
+    assert "--config" in help_text
+
+
+def test_a_wrong_setting_is_named_with_its_place(tmp_path, capsys):
+    (tmp_path / "a.yml").write_text("dataset: mnist-5k\nalpas: [25]\n")
+    with pytest.raises(SystemExit) as stop: main(["gasten", "--config", str(tmp_path / "a.yml")])
+    assert stop.value.code == 2 and "alpas" in capsys.readouterr().err
+
+
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(tmp_path):
+    result = subprocess.run([sys.executable, "-m", "ambiguity_nb", "hardness", "--data", str(tmp_path / "none.csv")], capture_output=True, text=True)
+    assert result.returncode == 2 and "Traceback" not in result.stderr and "none.csv" in result.stderr.splitlines()[-1]
+
+
+def test_help_answers_without_torch():
+    code = "import sys; from ambiguity_nb.cli import main; main(['--help']); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "False"
