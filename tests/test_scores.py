@@ -320,7 +320,7 @@ def test_input_gradients_are_captums():
 
     torch.manual_seed(0)
     model, x, y = small().eval(), torch.randn(7, 1, 8, 8), torch.arange(7)
-    torch.testing.assert_close(label_gradients(model, x, y), Saliency(model).attribute(x.clone(), target=y, abs=False))
+    torch.testing.assert_close(label_gradients(model, x, y), Saliency(model).attribute(x.clone().requires_grad_(), target=y, abs=False))
 
 
 @pytest.mark.parametrize("package, name", [("xgboost", "XGBClassifier"), ("lightgbm", "LGBMClassifier")])
