@@ -126,7 +126,7 @@ def demo(
     run.finish()
     return path
 
-# %% ../nbs/jobs.ipynb #e3b7a58f
+# %% ../nbs/jobs.ipynb #cc0106bd
 def _demo_report(run:Run, scores:Characterization, study:PatternStudy, gan_history:list[dict], gasten_history:list[dict])->Path:
     "Draw the figures of the demonstration and write its page."
     test, classes, tau = study.test, study.test.classes, run.config["tau"]
@@ -153,8 +153,9 @@ def _demo_report(run:Run, scores:Characterization, study:PatternStudy, gan_histo
         "The classifier's own features in two dimensions. Grey: real test images, in their two classes. Coloured: generated ambiguous images by pattern, with the prototypes "
         "around.", figures["map"])
     for k in range(study.patterns.n_clusters):
-        add(f"card_{k}", f"Pattern {k}", "Top: the prototype, what in it speaks for each class (GradientShap, against baselines of both classes), and p of all members. Below: "
-            "members, and the real images nearest to the prototype, framed where the classifier is wrong: what to look at, or to collect more of, to mend this pattern.", figures[f"card_{k}"])
+        add(f"card_{k}", f"Pattern {k}", ("Top: the prototype, what in it speaks for each class (GradientShap, against baselines of both classes), and p of all members. Below: "
+            "members, and the real images nearest to the prototype, framed where the classifier is wrong: what to look at, or to collect more of, to mend this pattern."
+            if k == 0 else f"{sizes[k]} images, in the same arrangement."), figures[f"card_{k}"])
     regions = study.regions.round(3)
     report.add("Do the patterns lead to real errors?", "For each pattern, the test images nearest to it: how many of the classifier's test errors they hold, beside what as many test images "
                "drawn at random would hold.", table=regions)
