@@ -13,6 +13,7 @@ from ambiguity_nb.data import load_samples
 from ambiguity_nb.fid import fingerprint
 from ambiguity_nb.gasten import (GanMeasures, Nets, confusion_abs, gan_step, generate_ambiguous, generator_loss, load_epoch, mean_log_probs, min_norm_weights, predict_probs,
                                  saved_epochs, train_gan, train_gasten)
+from ambiguity_nb.gasten_grid import gasten_grid
 from ambiguity_nb.models import cnn
 from ambiguity_nb.networks import build_discriminator, build_generator, load_generator, noise
 from ambiguity_nb.training import fit, load_state, save_state
@@ -24,6 +25,7 @@ import sys, torch
 torch.set_num_threads(1)
 from ambiguity_nb.data import load_samples
 from ambiguity_nb.gasten import GanMeasures, train_gan, train_gasten
+from ambiguity_nb.gasten_grid import gasten_grid
 from ambiguity_nb.models import cnn
 samples = load_samples("mnist-5k", "all").binary(5, 3).subset(range(0, 966, 8))
 short = {"filters": 8, "z_dim": 16, "batch_size": 32, "shift": 1, "ema": .9}
@@ -159,7 +161,7 @@ def test_mgda_equals_three_separate_passes(alpha):
     for loss_of in (lambda x: generator_loss(D(x)), confusion):
         loss = loss_of(G(z))
         losses.append(loss.detach())
-        gradients.append(nn.utils.parameters_to_vector(torch.autograd.grad(loss, parameters)))
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
     scaled = gradients if alpha == "mgda" else [g / (loss.abs() * g.norm()) for g, loss in zip(gradients, losses, strict=True)]
     w1, w2 = min_norm_weights(*scaled)
     images = G(z)
@@ -230,3 +232,19 @@ def test_confusion_is_learned(samples, options):
     start = train_gan(samples, 1, measures=measures, **SHORT)
     run = train_gasten(samples, classifier, start, 15, lr=2e-3, batch_size=16, measures=measures, measure_every=15, **options)
     assert run.history[-1]["acd"] < .8 * start.history[-1]["acd"]
+
+
+def test_a_grid_goes_on_when_a_cell_diverges(samples, tmp_path):
+    options = {"step1_epochs": [1], "step2_epochs": 1, "gan": {**SHORT}, "n_generated": 50}
+    table = gasten_grid(samples, {"a": cnn(2)}, tmp_path, alphas=[1., 2.], gasten={"batch_size": 32, "lr": 1e30}, **options)
+    assert table["error"].str.contains("diverged in epoch 1").all() and len(table) == 2
+    table = gasten_grid(samples, {"a": cnn(2)}, tmp_path / "other", alphas=[1., 2.], gasten={"batch_size": 32}, **options)
+    assert "error" not in table and (table["ambiguous"] <= 50).all()
+
+
+@pytest.mark.slow
+def test_cells_side_by_side(samples, tmp_path):
+    options = {"alphas": [0., 25.], "step1_epochs": [1], "step2_epochs": 1, "gan": {**SHORT}, "gasten": {"batch_size": 32}, "n_generated": 50}
+    one, two = (gasten_grid(samples, {"a": cnn(2), "b": cnn(1)}, tmp_path / str(n), n_jobs=n, **options) for n in (1, 2))
+    assert list(one["folder"]) == list(two["folder"])
+    np.testing.assert_allclose(one["acd"], two["acd"], atol=.02)
