@@ -1031,7 +1031,7 @@ def describe_scores()->pd.DataFrame: # by name: what it is, its hard end, whethe
                                 "for wrong labels": "yes" if cls.finds_mislabelled else "", "needs": ", ".join(cls.needs)}
                          for name, cls in SCORES.items()}).T
 
-# %% ../nbs/04_scores.ipynb #4b302e9e
+# %% ../nbs/04_scores.ipynb #7a93ea7a
 def make_scores(
     scores:str|Score|Iterable[str|Score|type[Score]]="all", # "all", "baselines", a name, or names, classes and objects
 )->list[Score]: # fresh objects; objects given are copied
@@ -1130,9 +1130,10 @@ class ScoreSet(Hook):
     def train_batch(self, index:torch.Tensor, logits:torch.Tensor, y:torch.Tensor)->None:
         "A training step: logits in train mode, before the update."
         index, logits, y = self._checked(index, logits, y)
-        for score in self.scores:
-            if "train" in score.needs: self._timed(score, "train_batch", index, logits, y)
-            if self.dynamics == "train" and "eval" in score.needs: self._timed(score, "eval_batch", index, logits, y, None)
+        for rows in _without_repeats(index):
+            for score in self.scores:
+                if "train" in score.needs: self._timed(score, "train_batch", index[rows], logits[rows], y[rows])
+                if self.dynamics == "train" and "eval" in score.needs: self._timed(score, "eval_batch", index[rows], logits[rows], y[rows], None)
         self._clock = time.perf_counter()
 
     def eval_batch(self, index:torch.Tensor, logits:torch.Tensor, y:torch.Tensor, embeddings:torch.Tensor|None=None)->None:
@@ -1140,8 +1141,10 @@ class ScoreSet(Hook):
         self.seconds["evaluation passes"] += time.perf_counter() - self._clock
         index, logits, y = self._checked(index, logits, y)
         if embeddings is not None: embeddings = embeddings.detach().float().cpu()
-        for score in self.scores:
-            if {"eval", "embeddings"} & set(score.needs): self._timed(score, "eval_batch", index, logits, y, embeddings)
+        for rows in _without_repeats(index):
+            for score in self.scores:
+                if {"eval", "embeddings"} & set(score.needs):
+                    self._timed(score, "eval_batch", index[rows], logits[rows], y[rows], None if embeddings is None else embeddings[rows])
         self._clock = time.perf_counter()
 
     def evaluate(self,
@@ -1182,6 +1185,15 @@ class ScoreSet(Hook):
         "What the accumulators of each score take in memory."
         def size(value): return sum(map(size, value.values())) if isinstance(value, dict) else value.nbytes
         return {score.name: size(score.state_dict()) for score in self.scores}
+
+
+def _without_repeats(index:torch.Tensor)->Iterator[slice|torch.Tensor]:
+    "Rows of a batch in parts that hold no sample twice; one part unless a sampler draws with replacement."
+    if len(index.unique()) == len(index):
+        yield slice(None)
+        return
+    nth = pd.Series(index.numpy()).groupby(index.numpy()).cumcount().to_numpy()   # which repetition of its sample a row is
+    for n in range(nth.max() + 1): yield torch.from_numpy(np.flatnonzero(nth == n))
 
 
 class _TrainOnlySet(ScoreSet):
