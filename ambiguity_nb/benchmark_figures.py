@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['merge_equal', 'summarise', 'plot_heatmap', 'plot_curves', 'rank_scores', 'plot_critical_difference', 'stability',
            'agreement', 'seed_spread', 'cost', 'plot_stability', 'plot_agreement', 'plot_cost', 'plot_ambiguity',
-           'conclusions', 'plain_conclusion', 'sections']
+           'conclusions', 'plain_conclusion', 'sections', 'plot_sources']
 
 # %% ../nbs/09b_benchmark_figures.ipynb #7ba4ca18
 import itertools
@@ -470,3 +470,25 @@ def sections(
         parts.append({"heading": "Seeds", "text": "Standard deviation of AUROC when only the injected samples change, and when only the model's seed does.", "table": spread.round(3)})
     if missing: parts.append({"heading": "Not shown", "text": " ".join(missing)})
     return parts
+
+# %% ../nbs/09b_benchmark_figures.ipynb #9b79b34e
+def plot_sources(
+    cells:pd.DataFrame, # from `load_cells`, of several runs, with a column that tells them apart
+    column:str="source", # that column
+    metric:str="auroc", # or "auprc"
+    ax:Axes|None=None, # drawn on; a new figure when None
+)->Axes: # the axes drawn on
+    "The scores of several runs side by side, with intervals; ambiguity where a score has one of its own, as \"score (ambiguity)\"."
+    table = summarise(cells, [column], metric)
+    table["name"] = np.where(table["by"] == "hardness", table["score"], table["score"] + " (ambiguity)")
+    order = table.groupby("name")["mean"].mean().sort_values().index
+    if ax is None: ax = _axes((6, .9 + .22 * len(order)))
+    for i, (value, mine) in enumerate(table.groupby(column, sort=False)):
+        mine = mine.set_index("name").reindex(order)
+        ax.errorbar(mine["mean"], np.arange(len(order)) + .12 * (-1)**i, xerr=[mine["mean"] - mine["low"], mine["high"] - mine["mean"]], fmt="os^D"[i % 4],
+                    color=_colours[i % len(_colours)], ms=4, lw=1, label=str(value))
+    ax.axvline(.5 if metric == "auroc" else float(table["share"].mean()), color="black", ls="--", lw=.8)
+    ax.set_yticks(range(len(order)), order, fontsize=8)
+    ax.set_xlabel(f"{metric.upper()} (dashed: random)", fontsize=8)
+    ax.legend(fontsize=8)
+    return ax
