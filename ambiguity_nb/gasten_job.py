@@ -25,7 +25,7 @@ from .report import Report
 from .tracking import Run, open_run
 from .training import evaluate, fit
 
-# %% ../nbs/gasten_job.ipynb #41d1b64e
+# %% ../nbs/gasten_job.ipynb #13fc353a
 logger = logging.getLogger(__name__)
 
 
@@ -166,7 +166,8 @@ def _gasten_report(run:Run, train:Samples, audited:dict, accuracies:dict, table:
     if len(done):
         distance = "frechet" if "frechet" in done else "focd"
         report.add("Every run", f"Ambiguous images among {n_generated:,} generated, within {tau} of one half; the average confusion distance; and Fréchet distances, lower is more like the real images.",
-                   table=done.drop(columns=["folder"]).round(3))
+                   table=done.drop(columns=["folder", "seconds", *(c for c in ("seed", "step1_epoch", "confusion") if done[c].nunique() == 1)])
+                   .rename(columns={"step1_epoch": "from epoch", "frechet_ambiguous": "of the ambiguous"}).round(3))
         folder = run.folder / "checkpoints"
         for classifier, rows in done.groupby("classifier", sort=False):
             fronts = epoch_table({f"{r.confusion} {r.alpha} from {r.step1_epoch}, seed {r.seed}": load_epoch(folder / r.folder) for r in rows.itertuples()}, distance)
