@@ -236,7 +236,7 @@ class AUM(Score):
         "Mean margin."
         return self.margin.mean()
 
-# %% ../nbs/04_scores.ipynb #e6821cf4
+# %% ../nbs/04_scores.ipynb #a3e5843c
 @register
 class DataMaps(Score):
     """Confidence over epochs; ambiguity is its variability (population standard deviation).
@@ -282,7 +282,7 @@ def data_maps_groups(
     ambiguous[np.argsort(-variability, kind="stable")[:len(confidence) // 3]] = True
     return np.where(ambiguous, "ambiguous", np.where(confidence >= .5, "easy", "hard"))
 
-
+# %% ../nbs/04_scores.ipynb #45db3547
 @register
 class DataIQ(Score):
     """Confidence over epochs; ambiguity is the aleatoric uncertainty, the mean of p(1-p).
@@ -566,14 +566,14 @@ class Prototypicality(Score):
             cosines = (unit @ F.normalize(torch.from_numpy(centres), dim=1).T).max(1).values
         return (1 - cosines.double()).clamp(min=0).numpy()
 
-# %% ../nbs/04_scores.ipynb #24f11ead
+# %% ../nbs/04_scores.ipynb #432b014b
 def js_divergence(
     probs:torch.Tensor, # [S, ..., K] distributions of S members
 )->torch.Tensor: # [...] in [0, log min(S, K)] nats; 0 = all the same
     "Jensen-Shannon divergence of several distributions."
     return (entropy(probs.mean(0)) - entropy(probs).mean(0)).clamp(min=0)
 
-
+# %% ../nbs/04_scores.ipynb #1ea9daa6
 def dropout_layers(
     model:nn.Module, # any
 )->list[nn.Module]: # those that drop something
@@ -694,7 +694,7 @@ class ConfAgree(Score):
         "Jensen-Shannon disagreement, in nats."
         return (entropy(self.probs / self.n[:, None]) - self.entropies / self.n).clamp(min=0).double().numpy()
 
-# %% ../nbs/04_scores.ipynb #ca5476ed
+# %% ../nbs/04_scores.ipynb #887739c1
 @register
 class GraNd(Score):
     """Norm of the gradient of a sample's loss by all weights, at an early epoch or averaged over several; high = hard.
@@ -736,8 +736,9 @@ _stages = {"all": lambda t, s: np.linspace(1, t, s), "early": lambda t, s: np.ar
 
 @register
 class VoG(Score):
-    """Variance of gradients: per input element the standard deviation over snapshots of the label logit's gradient, averaged over elements,
-    then standardised within the class; high = hard. It keeps two float32 arrays of the data's size.
+    """Spread over snapshots of the label logit's gradient by the input, averaged over input elements; high = hard.
+
+    Per element it is the standard deviation; the mean is then standardised within the class. It keeps two float32 arrays of the data's size.
 
     Raises `ValueError` for an unknown stage, and before training when the model lets no gradient through.
 
@@ -792,7 +793,7 @@ class VoG(Score):
         raw = torch.cat([(s / n[:, None]).sqrt().mean(1) for s, n in zip(self.squares.split(4096), self.n.split(4096), strict=True)]).double().numpy()
         return standardise(raw, self.y.numpy()) if self.standardised else raw
 
-
+# %% ../nbs/04_scores.ipynb #1701f1e5
 def standardise(
     values:np.ndarray, # [N] float
     y:np.ndarray, # [N] int64
@@ -886,7 +887,7 @@ class ALLSH(Score):
         "KL divergence, in nats."
         return self.divergence.numpy()
 
-# %% ../nbs/04_scores.ipynb #b134a81c
+# %% ../nbs/04_scores.ipynb #9867f3b9
 class DetectorNet(nn.Module):
     "Two-layer LSTM with 64 units that reads a curve of probabilities; x [B, T] in [0, 1] to logits [B, 2] of clean and noisy."
 
@@ -900,7 +901,7 @@ class DetectorNet(nn.Module):
         "Logits after the last step."
         return self.head(self.lstm(x[..., None])[0][:, -1])
 
-
+# %% ../nbs/04_scores.ipynb #332eae1f
 def load_detector(
     path:str|Path|None=None, # written by `save_model`; the one that comes with the package when None
 )->tuple[DetectorNet, dict]: # the network and how it was trained
@@ -912,7 +913,7 @@ def load_detector(
     with seeded(0): network = DetectorNet()  # making layers draws numbers, which must not show outside
     return network, load_weights(path, network)
 
-
+# %% ../nbs/04_scores.ipynb #9610029b
 class Curves(Score):
     "Probability of the label after every epoch, [T, N] float32: for trajectories, and for scores that read them."
     name, needs, harder = "curves", ("eval",), "low"
@@ -936,7 +937,7 @@ class Curves(Score):
         "The last point of every curve."
         return self.finished()[-1].astype(np.float64) if self.presented.any() else np.full(len(self.presented), np.nan)
 
-
+# %% ../nbs/04_scores.ipynb #31857ca7
 @register
 class Detector(Curves):
     """Probability that a label is wrong, by an LSTM that reads the label's probability over epochs; high = hard. It keeps O(N T) numbers.
@@ -1031,7 +1032,7 @@ def describe_scores()->pd.DataFrame: # by name: what it is, its hard end, whethe
                                 "for wrong labels": "yes" if cls.finds_mislabelled else "", "needs": ", ".join(cls.needs)}
                          for name, cls in SCORES.items()}).T
 
-# %% ../nbs/04_scores.ipynb #7a93ea7a
+# %% ../nbs/04_scores.ipynb #d7cd52ec
 def make_scores(
     scores:str|Score|Iterable[str|Score|type[Score]]="all", # "all", "baselines", a name, or names, classes and objects
 )->list[Score]: # fresh objects; objects given are copied
@@ -1057,7 +1058,7 @@ def make_scores(
 
 BASELINES = ("random", "last_loss", "entropy", "input_norm")
 
-
+# %% ../nbs/04_scores.ipynb #77d061dc
 class ScoreSet(Hook):
     """Several scores as one hook; passes over the data are shared.
 
@@ -1186,7 +1187,7 @@ class ScoreSet(Hook):
         def size(value): return sum(map(size, value.values())) if isinstance(value, dict) else value.nbytes
         return {score.name: size(score.state_dict()) for score in self.scores}
 
-
+# %% ../nbs/04_scores.ipynb #fc5f9b34
 def _without_repeats(index:torch.Tensor)->Iterator[slice|torch.Tensor]:
     "Rows of a batch in parts that hold no sample twice; one part unless a sampler draws with replacement."
     if len(index.unique()) == len(index):
@@ -1299,7 +1300,7 @@ class Characterization:
     def _repr_html_(self)->str:
         return f"<p>{len(self.names)} scores of {len(self.samples)} samples of {self.samples.name}</p>" + self.summary().to_html()
 
-# %% ../nbs/04_scores.ipynb #f62d4619
+# %% ../nbs/04_scores.ipynb #21fd7983
 def _collect(samples:Samples, runs:Sequence[ScoreSet])->dict[str, dict]:
     "Numbers of the same scores in several runs, checked for samples that were never seen."
     collected = {}
@@ -1317,7 +1318,7 @@ def _collect(samples:Samples, runs:Sequence[ScoreSet])->dict[str, dict]:
             "measured": of_runs[-1].measured, "harder": of_runs[-1].harder, "finds_mislabelled": of_runs[-1].finds_mislabelled}
     return collected
 
-
+# %% ../nbs/04_scores.ipynb #97d5fd47
 def result(
     scores:ScoreSet, # that has watched a whole training
     samples:Samples, # what was trained on
@@ -1340,7 +1341,7 @@ def _costs(runs:Sequence[ScoreSet])->pd.DataFrame:
     seconds = pd.DataFrame([scores.seconds for scores in runs]).sum()
     return pd.DataFrame({"seconds": seconds.round(3), "MB": pd.Series(runs[0].nbytes()).reindex(seconds.index, fill_value=0) / 1e6}).round(3)
 
-# %% ../nbs/04_scores.ipynb #7b37af43
+# %% ../nbs/04_scores.ipynb #c322cab6
 def _builder(model, samples:Samples, runs:int)->Callable[[int], nn.Module]:
     "A function from a seed to a fresh model."
     if isinstance(model, str): return lambda seed: build_model(model, samples, seed=seed)
@@ -1355,7 +1356,7 @@ def _builder(model, samples:Samples, runs:int)->Callable[[int], nn.Module]:
         return built
     return build
 
-
+# %% ../nbs/04_scores.ipynb #38e1b03f
 def _check_embeddings(model:nn.Module, samples:Samples)->None:
     "The evaluation pass takes embeddings along; refuse before training a model that has none."
     x, _, _ = next(samples.batches(2, device=model_device(model)))
@@ -1364,7 +1365,7 @@ def _check_embeddings(model:nn.Module, samples:Samples)->None:
     except TypeError as error:
         raise ValueError(f"{error}; or use dynamics='train', which needs no evaluation pass") from error
 
-
+# %% ../nbs/04_scores.ipynb #d7e9033b
 class Settling(Hook):
     "Hardness of every score after every epoch, O(N T) numbers per score, to see when a ranking no longer changes."
 
@@ -1393,7 +1394,7 @@ class Settling(Hook):
         ranks = {name: pd.DataFrame({e: v.numpy() for e, v in epochs.items()}).rank() for name, epochs in self.history.items()}
         return pd.DataFrame({name: r.corrwith(r.iloc[:, -1]) for name, r in ranks.items()}).rename_axis("epoch")
 
-
+# %% ../nbs/04_scores.ipynb #649eda7d
 def characterize(
     model:str|nn.Module|Callable[[], nn.Module], # a name of `model_names()`, a module (copied), or a function that builds one
     samples:Samples, # N samples to train on and to score
@@ -1444,7 +1445,7 @@ def characterize(
                             settling[0].table() if settling else None,
                             {"n_epochs": n_epochs, "seed": seed, "runs": runs, "dynamics": dynamics, "batch_size": batch_size, "lr": lr})
 
-
+# %% ../nbs/04_scores.ipynb #5a16b773
 def out_of_sample_probs(
     build:Callable[[int], nn.Module], # a fresh model from a seed
     samples:Samples, # N samples
