@@ -502,7 +502,7 @@ def _results(cells:Sequence[Cell], grid:Grid, samples:Mapping[str, Samples], giv
     with Client(scheduler, set_as_default=False, timeout="20s") as client, parallel_config("dask", client=client, n_jobs=-1):
         yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")(calls)
 
-# %% ../nbs/09_benchmark.ipynb #05007ecb
+# %% ../nbs/09_benchmark.ipynb #a5c27575
 PRESETS = {
     "quick": Grid(("mnist-5k",), ("lenet",), tuple(k for k, t in HARDNESS_TYPES.items() if t.images), (.1,), part="all"),
     "tables": Grid(("breast-cancer", "wine"), ("tabular_mlp",), tuple(k for k, t in HARDNESS_TYPES.items() if t.tables), (.1, .2, .3),
@@ -555,7 +555,7 @@ def estimate(
     n_jobs:int=-1, # processes; -1 for one per core
     trial:int=384, # random samples in a trial training
 )->pd.DataFrame: # a row per data set and model, and "all": cells, to_do, minutes with `n_jobs` processes, megabytes of results
-    "What a grid will take, from two short trials of every model on this machine."
+    "What a grid will take, from short trials of every model on this machine."
     cells = grid.cells(samples)
     store = None if store is None else store if isinstance(store, Store) else Store(store, grid)
     n_jobs = _cores() if n_jobs < 0 else n_jobs
@@ -564,7 +564,7 @@ def estimate(
         mine = [c for c in cells if (c.dataset, c.model) == (dataset, model)]
         todo = [c for c in mine if store is None or not store.done(c)]
         n, shape, n_classes = _size(dataset, samples or {}, grid)
-        one = _trial_seconds(grid, model, shape, n_classes, trial) * n / trial * grid.n_epochs / 2 if todo else 0.
+        one = n * _seconds_per_sample(grid, model, shape, n_classes, trial) if todo else 0.
         columns = 1 + 1.25 * len(grid.scores) if grid.keep_scores else 0
         rows[f"{dataset}, {model}"] = {"cells": len(mine), "to_do": len(todo), "minutes": len(todo) * one / 60 / n_jobs,
                                        "MB": len(todo) * (n * columns * 4 + 20_000) / 1e6}
@@ -584,12 +584,19 @@ def _size(name:str, samples:Mapping[str, Samples], grid:Grid)->tuple[int, tuple[
     return min(n, grid.max_samples or n), shape, n_classes
 
 
-def _trial_seconds(grid:Grid, model:str, shape:tuple[int, ...], n_classes:int, n:int)->float:
-    "Seconds of a training of two epochs with all scores; a first one warms up."
+def _seconds_per_sample(grid:Grid, model:str, shape:tuple[int, ...], n_classes:int, n:int)->float:
+    "What a sample costs in a cell, from trainings of two and of four epochs with all scores: some passes come once, some every epoch."
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (n, *shape), dtype=np.uint8) if len(shape) == 3 else rng.standard_normal((n, *shape)).astype(np.float32)
     noise = Samples(x, np.arange(n) % n_classes, tuple(map(str, range(n_classes))), "noise")
-    for part in (noise.subset(slice(0, 32 * (n_classes < 32) or n)), noise):
+
+    def seconds(part, n_epochs):
         start = time.perf_counter()
-        characterize(model, part, grid.scores, 2, batch_size=grid.batch_size)
-    return time.perf_counter() - start
+        characterize(model, part, grid.scores, n_epochs, batch_size=grid.batch_size)
+        return time.perf_counter() - start
+
+    seconds(noise.subset(slice(0, 64)), 2)                                            # imports, compiled kernels
+    if seconds(noise.subset(slice(0, 64)), 2) > 2: noise = noise.subset(slice(0, 96))  # a large network: less will do
+    two, four = seconds(noise, 2), seconds(noise, 4)
+    per_epoch = max((four - two) / 2, two / 10)
+    return (max(two - 2 * per_epoch, 0) + per_epoch * grid.n_epochs) / len(noise)
