@@ -59,7 +59,7 @@ def _usage()->str:
             f"usage: ambiguity COMMAND [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
             "`ambiguity COMMAND --help` lists a command's settings.")
 
-# %% ../nbs/cli.ipynb #248365e8
+# %% ../nbs/cli.ipynb #98130cd6
 def main(
     args:Sequence[str]|None=None, # words after `ambiguity`; those of the process when None
 )->int: # exit code: 0 done, 2 something for the user to mend
@@ -84,7 +84,7 @@ def main(
     settings.pop("config", None)
     try:
         result = function(**vars(settings))
-    except (ValueError, FileNotFoundError, ConnectionError, ModuleNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, FloatingPointError) as error:   # OSError: missing files, full disks, no network
         print(f"ambiguity {args[0]}: {error}", file=sys.stderr)
         return 2
     if result is not None: print(result)
