@@ -182,7 +182,7 @@ def denormalize(
     if self.is_image: x = x.clip(*self.value_range)
     return x.round().clip(0, 255).astype(np.uint8) if self.x.dtype == np.uint8 else x.astype(np.float32)
 
-# %% ../nbs/00_data.ipynb #4f91a364
+# %% ../nbs/00_data.ipynb #9d4219fe
 @patch
 def replace(self:Samples, **changes)->Samples:
     "A copy with some fields changed, checked like any other `Samples`."
@@ -206,7 +206,7 @@ def subset(
                 raise ValueError(f"mask of shape {index.shape} for {len(self)} samples; expected ({len(self)},)")
             index = np.flatnonzero(index)
         if index.size == 0: raise ValueError(f"the subset of {self.name!r} is empty; choose at least one sample")
-    return _replace(self, x=self.x[index], y=self.y[index], ids=self.ids[index], name=name or self.name)
+    return _replace(self, x=self.x[index], y=np.ascontiguousarray(self.y[index]), ids=self.ids[index], name=name or self.name)
 
 
 def _class_index(self:Samples, name:str|int)->int:
