@@ -793,7 +793,7 @@ class VoG(Score):
         raw = torch.cat([(s / n[:, None]).sqrt().mean(1) for s, n in zip(self.squares.split(4096), self.n.split(4096), strict=True)]).double().numpy()
         return standardise(raw, self.y.numpy()) if self.standardised else raw
 
-# %% ../nbs/04_scores.ipynb #1701f1e5
+# %% ../nbs/04_scores.ipynb #8b1cf6ad
 def standardise(
     values:np.ndarray, # [N] float
     y:np.ndarray, # [N] int64
@@ -812,9 +812,11 @@ def gradient_passes(
     model:nn.Module, # unchanged
     samples:Samples, # N samples
     seconds:dict[str, float]|None=None, # by score; the time taken is added
+    needs:Sequence[str]=("gradient_norms", "input_gradients"), # kinds of gradient; those that came with the evaluation pass are left out
 )->None:
     "One pass over the data for each kind of gradient that any score wants after this epoch."
-    for need, batches in (("gradient_norms", gradient_norm_batches), ("input_gradients", label_gradient_batches)):
+    for need in needs:
+        batches = {"gradient_norms": gradient_norm_batches, "input_gradients": label_gradient_batches}[need]
         listeners, start = [s for s in scores if need in s.needs and s.wants(epoch)], time.perf_counter()
         for batch in batches(model, samples) if listeners else ():
             for score in listeners: getattr(score, need)(*batch)
@@ -1058,7 +1060,7 @@ def make_scores(
 
 BASELINES = ("random", "last_loss", "entropy", "input_norm")
 
-# %% ../nbs/04_scores.ipynb #77d061dc
+# %% ../nbs/04_scores.ipynb #04d4b1dc
 class ScoreSet(Hook):
     """Several scores as one hook; passes over the data are shared.
 
@@ -1078,7 +1080,7 @@ class ScoreSet(Hook):
         if dynamics not in ("eval", "train"): raise ValueError(f"dynamics is {dynamics!r}; choose 'eval' or 'train'")
         self.scores, self.dynamics = make_scores(scores), dynamics
         self.seconds = dict.fromkeys([*(s.name for s in self.scores), "evaluation passes"], 0.)
-        self.n_samples = None
+        self.n_samples, self._asked, self._brought = None, 0, 0
 
     def __getitem__(self, name:str)->Score:
         "The score of that name."
@@ -1148,6 +1150,18 @@ class ScoreSet(Hook):
                     self._timed(score, "eval_batch", index[rows], logits[rows], y[rows], None if embeddings is None else embeddings[rows])
         self._clock = time.perf_counter()
 
+    def wants_input_gradients(self, epoch:int)->bool:
+        "Whether a score wants them with the evaluation pass of this epoch."
+        self._asked = epoch
+        return any("input_gradients" in score.needs and score.wants(epoch) for score in self.scores)
+
+    def input_gradients(self, index:torch.Tensor, y:torch.Tensor, gradients:torch.Tensor)->None:
+        "Hand gradients by the input to the scores that want them; that pass counts as theirs."
+        takers = [score for score in self.scores if "input_gradients" in score.needs and score.wants(self._asked)]
+        for score in takers: score.input_gradients(index, y, gradients)
+        for score in takers: self.seconds[score.name] += (time.perf_counter() - self._clock) / len(takers)
+        self._brought, self._clock = self._asked, time.perf_counter()
+
     def evaluate(self,
         model:nn.Module, # unchanged, run in eval mode
         samples:Samples, # all that is trained on, in the order that `index` counts
@@ -1160,8 +1174,8 @@ class ScoreSet(Hook):
                 self.eval_batch(index, logits, y, embeddings)
 
     def after_epoch(self, epoch:int, model:nn.Module, samples:Samples, metrics:dict)->None:
-        "Gradient passes for the scores that want one now, shared between them."
-        gradient_passes(self.scores, epoch, model, samples, self.seconds)
+        "Gradient passes for the scores that want one now, shared between them; the loop's evaluation pass has brought gradients by the input already."
+        gradient_passes(self.scores, epoch, model, samples, self.seconds, ("gradient_norms",) if self._brought == epoch else ("gradient_norms", "input_gradients"))
         for score in self.scores:
             if type(score).after_epoch is not Score.after_epoch: self._timed(score, "after_epoch", epoch, model, samples, metrics)
 

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from .data import Samples, atomic_path, resolve_device
 from .models import check_classifier, evaluating, logits_and_embeddings, predict_logits, seeded
 
-# %% ../nbs/03_training.ipynb #ac7ddc38
+# %% ../nbs/03_training.ipynb #36dbcf1b
 _events = ("before_fit", "train_batch", "eval_batch", "after_epoch", "after_fit")
 
 
@@ -64,6 +64,19 @@ class Hook:
         embeddings:torch.Tensor, # [B, D] float32, eval mode
     )->None:
         "After each epoch, batch by batch, once over all samples."
+
+    def wants_input_gradients(self,
+        epoch:int, # 1..T
+    )->bool:
+        "Whether `input_gradients` is to be called with the evaluation pass of this epoch."
+        return False
+
+    def input_gradients(self,
+        index:torch.Tensor, # [B] int64, positions in the samples
+        y:torch.Tensor, # [B] int64
+        gradients:torch.Tensor, # [B, ...] float32, of each sample's label logit by its model input, eval mode
+    )->None:
+        "With the evaluation pass, before `eval_batch` of the same samples, when asked for."
 
     def after_epoch(self,
         epoch:int, # 1..T
@@ -187,7 +200,7 @@ def load_weights(
         raise ValueError(f"the weights in {str(path)!r} do not fit {type(model).__name__}: {error}") from error
     return state.get("meta", {})
 
-# %% ../nbs/03_training.ipynb #e9d7760a
+# %% ../nbs/03_training.ipynb #c97df098
 def _forward(model:nn.Module, x:torch.Tensor, autocast:bool)->torch.Tensor:
     "Logits in float32, computed in bfloat16 when asked."
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast): return model(x).float()
@@ -211,14 +224,18 @@ def _train_epoch(model, batches, n, optimizer, scheduler, hooks, autocast)->dict
     return {"loss": float(total_loss) / n, "accuracy": float(n_correct) / n}
 
 
-def _eval_pass(model, samples, hooks, batch_size, device)->None:
-    "One evaluation pass over all samples, for the hooks that listen."
-    listeners = [h for h in hooks if _listens(h, "eval_batch")]
-    if not listeners: return
-    with evaluating(model), torch.no_grad():
+def _eval_pass(model, samples, hooks, epoch, batch_size, device)->None:
+    "One evaluation pass over all samples, for the hooks that listen; gradients by the input come from the same forward pass."
+    listeners, takers = [h for h in hooks if _listens(h, "eval_batch")], [h for h in hooks if h.wants_input_gradients(epoch)]
+    if not listeners and not takers: return
+    with evaluating(model), torch.set_grad_enabled(bool(takers)):
         for x, y, index in samples.batches(batch_size, device=device):
+            if takers: x = (x.to(memory_format=torch.channels_last) if x.ndim == 4 else x).requires_grad_()   # twice as fast backwards
             logits, embeddings = logits_and_embeddings(model, x)
-            _call(listeners, "eval_batch", index, logits.float().cpu(), y.cpu(), embeddings.float().cpu())
+            if takers:
+                gradients, = torch.autograd.grad(logits.gather(1, y[:, None]).sum(), x)
+                _call(takers, "input_gradients", index, y.cpu(), gradients.float().cpu())
+            _call(listeners, "eval_batch", index, logits.detach().float().cpu(), y.cpu(), embeddings.detach().float().cpu())
 
 
 def evaluate(
@@ -287,7 +304,7 @@ class _Shuffle:
     def state_dict(self)->dict: return {"state": self.generator.get_state()}
     def load_state_dict(self, state:dict)->None: self.generator.set_state(state["state"])
 
-# %% ../nbs/03_training.ipynb #71471f5b
+# %% ../nbs/03_training.ipynb #a3fd4bf0
 def fit(
     model:nn.Module, # `x` to logits [B, K]; trained in place
     samples:Samples, # N training samples
@@ -337,7 +354,7 @@ def fit(
             metrics = {"epoch": epoch} | _train_epoch(model, batches, len(samples), optim, scheduler, hooks, autocast)
             if not np.isfinite(metrics["loss"]):
                 raise FloatingPointError(f"the training loss is {metrics['loss']} in epoch {epoch}; lower `lr` (now {lr}) or set autocast=False")
-            _eval_pass(model, samples, hooks, 512, device)
+            _eval_pass(model, samples, hooks, epoch, 512, device)
             if validation is not None: metrics |= {f"val_{k}": v for k, v in evaluate(model, validation).items()}
             _call(hooks, "after_epoch", epoch, model, samples, metrics)
             metrics |= {"lr": optim.param_groups[0]["lr"], "seconds": round(time.perf_counter() - start, 3)}
