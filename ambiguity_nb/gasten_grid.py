@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Cell', 'grid_cells', 'gasten_grid']
 
-# %% ../nbs/06c_gasten_grid.ipynb #609dde68
+# %% ../nbs/06c_gasten_grid.ipynb #11cfe94f
 import itertools
 import json
 import os
@@ -20,11 +20,11 @@ from torch import nn
 
 from .data import Samples, atomic_path
 from .fid import Features, as_features, fingerprint, frechet_distance, image_statistics, reference_statistics
-from .fronts import best, epoch_table
+from .fronts import best, epoch_table, second_opinion
 from .gasten import GanMeasures, as_classifiers, confusion_loss, generate_ambiguous, load_epoch, saved_epochs, train_gan, train_gasten
 from .gasten import _check_alpha
 
-# %% ../nbs/06c_gasten_grid.ipynb #1389de23
+# %% ../nbs/06c_gasten_grid.ipynb #0aa0a082
 @dataclass(frozen=True)
 class Cell:
     "One combination of a grid."
@@ -43,8 +43,8 @@ class Cell:
 
 def grid_cells(
     classifiers:Sequence[str], # names
-    alphas:Sequence[float|str], # weights, "mgda", "mgda:norm"
-    confusions:Sequence[str]=("abs",), # losses
+    alphas:Sequence[float|str]|Mapping[str, Sequence[float|str]], # weights, "mgda", "mgda:norm"; or confusion losses, each with its own weights
+    confusions:Sequence[str]=("abs",), # losses, each with every weight; not used when `alphas` names them
     step1_epochs:Sequence[int]=(10,), # epochs of step 1 to start from
     seeds:Sequence[int]=(0,), # a step 1 for each
 )->list[Cell]: # every combination; with weight 0 the loss does not matter, so only the first is taken
@@ -52,36 +52,51 @@ def grid_cells(
 
     Raises `ValueError` for an empty list, an unknown weight or loss, and step-1 epochs below 1.
     """
-    lists = {"classifiers": classifiers, "alphas": alphas, "confusions": confusions, "step1_epochs": step1_epochs, "seeds": seeds}
+    weights = dict(alphas) if isinstance(alphas, Mapping) else {confusion: alphas for confusion in confusions}
+    pairs = [(confusion, alpha) for confusion, own in weights.items() for alpha in own]
+    lists = {"classifiers": classifiers, "confusions": list(weights) if isinstance(alphas, Mapping) else confusions,
+             **{f"alphas of {k}" if isinstance(alphas, Mapping) else "alphas": v for k, v in weights.items()}, "step1_epochs": step1_epochs, "seeds": seeds}
     for name, values in lists.items():
         if len(values) == 0: raise ValueError(f"{name} is empty; give at least one")
         if len(set(values)) < len(values): raise ValueError(f"{name} is {list(values)}: a value is there twice")
-    for alpha in alphas: _check_alpha(alpha)
-    for confusion in confusions: confusion_loss(confusion)
+    for confusion, alpha in pairs:
+        confusion_loss(confusion)
+        _check_alpha(alpha)
     if min(step1_epochs) < 1: raise ValueError(f"step1_epochs is {list(step1_epochs)}; expected epochs from 1")
-    return [Cell(*values) for values in itertools.product(seeds, step1_epochs, classifiers, confusions, alphas) if values[4] != 0 or values[3] == confusions[0]]
+    plain = next((pair for pair in pairs if pair[1] == 0), None)                # with weight 0 the loss does not matter
+    return [Cell(seed, epoch, classifier, *pair) for seed, epoch, classifier in itertools.product(seeds, step1_epochs, classifiers)
+            for pair in pairs if pair[1] != 0 or pair == plain]
 
-# %% ../nbs/06c_gasten_grid.ipynb #bcb7e98d
-def _run_cell(cell:Cell, samples:Samples, classifier, folder:Path, step2_epochs:int, gasten:dict, features:Features|None, n_generated:int, tau:float, keep:str, n_threads:int)->dict:
+# %% ../nbs/06c_gasten_grid.ipynb #a6a704c2
+def _run_step1(samples:Samples, folder:Path, seed:int, n_epochs:int, gan:dict, n_threads:int)->tuple[int, list[dict]]:
+    "Train a seed's step 1, or go on with it; the seed and the history."
+    if n_threads: torch.set_num_threads(n_threads)
+    return seed, train_gan(samples, n_epochs, folder=folder, seed=seed, **gan).history
+
+
+def _run_cell(cell:Cell, samples:Samples, classifier, folder:Path, step2_epochs:int, gasten:dict, features:Features|None, n_generated:int, tau:float, keep:str,
+              judge:nn.Module|None, judge_classes:Sequence[int], n_threads:int)->dict:
     "Train one cell's step 2, or go on with it, and measure what its generator makes."
     if n_threads: torch.set_num_threads(n_threads)
     run = train_gasten(samples, classifier, folder / f"seed{cell.seed}" / "step1", step2_epochs, start_epoch=cell.step1_epoch, alpha=cell.alpha, confusion=cell.confusion,
                        seed=cell.seed, folder=folder / cell.name, measures=GanMeasures(classifier, samples, features, tau=tau), **gasten)
     epoch = int(best(epoch_table({cell.name: [h for h in run.history if h["epoch"] in saved_epochs(folder / cell.name)]}))["epoch"]) if keep == "knee" else run.epoch
     chosen = run if epoch == run.epoch else load_epoch(folder / cell.name, epoch)
-    path, key = folder / cell.name / "result.json", {"generator": fingerprint(chosen.generator), "n": n_generated, "tau": tau, "space": features.name if features else None}
+    path, key = folder / cell.name / "result.json", {"generator": fingerprint(chosen.generator), "n": n_generated, "tau": tau, "space": features.name if features else None,
+                                                    "judge": fingerprint(judge) if judge else None}
     result = json.loads(path.read_text()) if path.exists() else {}
     if result.get("key") != key:
         made = generate_ambiguous(chosen.generator, classifier, n_generated, tau, seed=cell.seed + 1)
         space = features or as_features(as_classifiers(classifier)[0])
         distance = (frechet_distance(image_statistics(made.images, space), reference_statistics(samples, space), warn=False) if len(made.p) > 1 else None)
-        result = {"key": key, "ambiguous": len(made.p), "frechet_ambiguous": distance}
+        opinion = {f"judge_{k}": v for k, v in second_opinion(made.images, judge, judge_classes).items()} if judge and len(made.p) else {}
+        result = {"key": key, "ambiguous": len(made.p), "frechet_ambiguous": distance, "judge": opinion}
         with atomic_path(path) as temporary: temporary.write_text(json.dumps(result))
     measured = run.history[epoch - 1]
     return {"cell": cell, "history": run.history, "row": {
         "seed": cell.seed, "step1_epoch": cell.step1_epoch, "classifier": cell.classifier, "confusion": cell.confusion, "alpha": str(cell.alpha), "epoch": epoch,
         "ambiguous": result["ambiguous"], "yield": result["ambiguous"] / n_generated, "acd": measured["acd"], "focd": measured["focd"],
-        **({"frechet": measured["frechet"]} if features else {}), "frechet_ambiguous": result["frechet_ambiguous"],
+        **({"frechet": measured["frechet"]} if features else {}), "frechet_ambiguous": result["frechet_ambiguous"], **result["judge"],
         "seconds": sum(h["seconds"] for h in run.history), "folder": cell.name}}
 
 
@@ -90,8 +105,8 @@ def gasten_grid(
     classifiers:Mapping[str, nn.Module|Sequence[nn.Module]], # name to a classifier, or to several that are confused together
     folder:str|Path, # of the grid; what is found there is continued
     *,
-    alphas:Sequence[float|str]=(25.,), # weights of the confusion loss, "mgda", "mgda:norm"
-    confusions:Sequence[str]=("abs",), # confusion losses
+    alphas:Sequence[float|str]|Mapping[str, Sequence[float|str]]=(25.,), # weights of the confusion loss, "mgda", "mgda:norm"; or losses, each with its own weights
+    confusions:Sequence[str]=("abs",), # confusion losses, each with every weight; not used when `alphas` names them
     step1_epochs:Sequence[int]=(10,), # epochs of step 1 to start from; step 1 is trained up to the last
     step2_epochs:int=10, # of each cell
     seeds:Sequence[int]=(0,), # a step 1 for each
@@ -100,9 +115,11 @@ def gasten_grid(
     features:Features|nn.Module|Callable|None=None, # feature space of `frechet`; FOCD only when None
     n_generated:int=15_000, # images made from each cell's generator
     tau:float=.1, # tolerance in p
+    judge:nn.Module|None=None, # another classifier, asked for its opinion of the ambiguous images
+    judge_classes:Sequence[int]=(0, 1), # positions, among the judge's, of the negative and the positive class
     keep:str="last", # epoch of each cell that images are made from: "last", or "knee" of its Pareto front
-    n_jobs:int=1, # cells trained side by side, each with its share of the cores
-    log:Callable[[dict], Any]|None=None, # called with a record per epoch of each finished cell, under the cell's name as `phase`
+    n_jobs:int=1, # trainings side by side, of step 1 and of step 2, each with its share of the cores
+    log:Callable[[dict], Any]|None=None, # called with a record per epoch of each finished training, under its name as `phase`
 )->pd.DataFrame: # a row per cell: what it was, `ambiguous` images of `n_generated`, their share, ACD, distances of all and of the ambiguous ones, seconds
     """Run a grid of GASTeN experiments, or go on with it.
 
@@ -113,17 +130,20 @@ def gasten_grid(
     if keep not in ("last", "knee"): raise ValueError(f"keep is {keep!r}; choose from ['last', 'knee']")
     cells, folder, gan, gasten = grid_cells(list(classifiers), alphas, confusions, step1_epochs, seeds), Path(folder), dict(gan or {}), dict(gasten or {})
     features = None if features is None else as_features(features)
-    for seed in seeds:
-        start = folder / f"seed{seed}" / "step1"
-        record = None if log is None else lambda h, seed=seed: log({"phase": f"seed{seed}-step1", **h})
-        train_gan(samples, max(step1_epochs), folder=start, seed=seed, log=record, **gan)
-        if missing := sorted(set(step1_epochs) - set(saved_epochs(start))):
-            raise ValueError(f"step-1 epochs {missing} are not saved with save_every={gan.get('save_every', 1)}; those saved are {saved_epochs(start)}")
     n_jobs = (os.cpu_count() or 1) if n_jobs < 0 else n_jobs
     threads = max(1, (os.cpu_count() or 1) // n_jobs) if n_jobs > 1 else 0
-    jobs = (delayed(_try_cell)(c, samples, classifiers[c.classifier], folder, step2_epochs, gasten, features, n_generated, tau, keep, threads) for c in cells)
+
+    def side_by_side(jobs):
+        return Parallel(n_jobs, return_as="generator_unordered")(jobs)
+
+    for seed, history in side_by_side(delayed(_run_step1)(samples, folder / f"seed{seed}" / "step1", seed, max(step1_epochs), gan, threads) for seed in seeds):
+        if missing := sorted(set(step1_epochs) - set(saved := saved_epochs(folder / f"seed{seed}" / "step1"))):
+            raise ValueError(f"step-1 epochs {missing} are not saved with save_every={gan.get('save_every', 1)}; those saved are {saved}")
+        if log:
+            for h in history: log({"phase": f"seed{seed}-step1", **h})
+    jobs = (delayed(_try_cell)(c, samples, classifiers[c.classifier], folder, step2_epochs, gasten, features, n_generated, tau, keep, judge, judge_classes, threads) for c in cells)
     rows = {}
-    for done in Parallel(n_jobs, return_as="generator_unordered")(jobs):
+    for done in side_by_side(jobs):
         rows[done["cell"]] = done["row"]
         if log:
             for h in done["history"]: log({"phase": done["cell"].name, **h})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'gasten']
 
-# %% ../nbs/gasten_job.ipynb #c75ee318
+# %% ../nbs/gasten_job.ipynb #e993f20d
 import functools
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ import pandas as pd
 
 from .data import Samples, load_samples
 from .fid import dataset_features
-from .fronts import epoch_table, plot_fronts
+from .fronts import epoch_table, plot_epochs, plot_fronts
 from .gasten import generate_ambiguous, load_epoch, plot_generated
 from .gasten_grid import gasten_grid, grid_cells
 from .inception import inception_features
@@ -25,7 +25,7 @@ from .report import Report
 from .tracking import Run, open_run
 from .training import evaluate, fit
 
-# %% ../nbs/gasten_job.ipynb #13fc353a
+# %% ../nbs/gasten_job.ipynb #dde3b8e6
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +38,7 @@ def gasten(
     classifier_epochs: int = 1,
     classifier_lr: float = 1e-3,
     together: bool = False,
-    alphas: list[float | str] | None = None,
+    alphas: list[float | str] | dict[str, list[float | str]] | None = None,
     confusions: list[str] | None = None,
     step1_epochs: list[int] | None = None,
     step2_epochs: int = 10,
@@ -60,6 +60,7 @@ def gasten(
     n_generated: int = 15_000,
     tau: float = .1,
     keep: str = "last",
+    judge_epochs: int = 5,
     n_jobs: int = 1,
     name: str = "default",
     root: Path = Path("runs"),
@@ -81,8 +82,8 @@ def gasten(
         classifier_epochs: of the classifiers trained here
         classifier_lr: their learning rate
         together: also confuse all the classifiers at once (the mean of their probabilities)
-        alphas: weights of the confusion loss, numbers, mgda and mgda:norm; [25] when left out
-        confusions: confusion losses, abs, gaussian and kl; [abs] when left out
+        alphas: weights of the confusion loss, numbers, mgda and mgda:norm, or such lists by loss, as in {abs: [25], kl: [10]}; [25] when left out
+        confusions: confusion losses, abs, gaussian and kl, each with every weight; [abs] when left out; not with weights by loss
         step1_epochs: epochs of step 1 to start step 2 from; [10] when left out
         step2_epochs: of each cell of the grid
         seeds: each with a step 1 of its own; [0] when left out
@@ -103,7 +104,8 @@ def gasten(
         n_generated: images made from each cell's generator
         tau: an image is ambiguous when its probability is within tau of one half
         keep: epoch of each cell that images are made from, last or knee (of its Pareto front)
-        n_jobs: cells trained side by side; -1 for one per core
+        judge_epochs: of a LeNet of all classes, trained apart, that gives its opinion of the ambiguous images; 0 for none
+        n_jobs: trainings side by side; -1 for one per core
         name: of the run; its folder is ROOT/gasten/NAME
         root: folder of all runs
         data_root: torchvision's data folder; AMBIGUITY_NB_DATA when left out
@@ -115,6 +117,7 @@ def gasten(
     config = {k: [str(p) for p in v] if k == "classifiers" and v else v for k, v in locals().items()
               if k not in ("name", "root", "data_root", "device", "wandb", "progress", "n_jobs")}
     if classifiers and nf: raise ValueError("give `nf` (classifiers to train) or `classifiers` (files), not both")
+    if isinstance(alphas, dict) and confusions != ["abs"]: raise ValueError(f"alphas are given by loss and confusions too ({confusions}); leave `confusions` out")
     if features not in ("dataset", "inception", "classifier"): raise ValueError(f"unknown features {features!r}; choose from ['dataset', 'inception', 'classifier']")
     names = [f"nf{n}" for n in nf] or [path.stem for path in classifiers]
     cells = grid_cells([*names, "together"] if together else names, alphas, confusions, step1_epochs, seeds)
@@ -127,10 +130,12 @@ def gasten(
     logger.info("%d cells; classifiers: %s", len(cells), ", ".join(f"{n} {a:.2%}" for n, a in accuracies.items()))
     if together: audited["together"] = list(audited.values())
     space = {"dataset": lambda: dataset_features(everything, folder=run.folder / "checkpoints"), "inception": inception_features, "classifier": lambda: None}[features]()
+    judge = _judge(run, everything, judge_epochs, device) if judge_epochs else None
     shared = {"loss": loss, "batch_size": batch_size, "lr": lr, "shift": shift, "ema": ema, "save_every": save_every, "autocast": autocast, "device": device, "progress": progress}
     table = gasten_grid(train, audited, run.folder / "checkpoints", alphas=alphas, confusions=confusions, step1_epochs=step1_epochs, step2_epochs=step2_epochs, seeds=seeds,
                         gan={"architecture": architecture, "filters": filters, "z_dim": z_dim, "norm": norm, **shared, "save_every": 1},
-                        gasten={"variance": variance, "patience": patience, **shared}, features=space, n_generated=n_generated, tau=tau, keep=keep, n_jobs=n_jobs, log=run.log)
+                        gasten={"variance": variance, "patience": patience, **shared}, features=space, n_generated=n_generated, tau=tau, keep=keep,
+                        judge=judge, judge_classes=[everything.classes.index(k) for k in train.classes], n_jobs=n_jobs, log=run.log)
     run.save_table("cells", table)
     path = _gasten_report(run, train, audited, accuracies, table, n_generated, tau)
     run.finish()
@@ -147,17 +152,29 @@ def _classifier(run:Run, train:Samples, nf:int, epochs:int, lr:float, device:str
     return net
 
 
+def _judge(run:Run, everything:Samples, epochs:int, device:str):
+    "A LeNet of all classes that takes no part, trained in the run, or read if it is there."
+    path = run.folder / "weights" / "judge.safetensors"
+    if path.exists(): return load_classifier(path)
+    net = build_model("lenet", everything, seed=1)
+    fit(net, everything, epochs, seed=1, device=device, log=functools.partial(run.log, phase="judge"))
+    save_classifier(run.weights("judge"), net, "lenet", everything)
+    return net
+
+
 def _gasten_report(run:Run, train:Samples, audited:dict, accuracies:dict, table:pd.DataFrame, n_generated:int, tau:float)->Path:
     "The page of a grid."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    def draw(name, heading, text, plot, size):
+    def save(name, plot, size):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure.subplots())
         run.save_figure(name, figure)
-        report.add(heading, text, figure)
+        return figure
+
+    def draw(name, heading, text, plot, size): report.add(heading, text, save(name, plot, size))
 
     failed = table["error"].notna() if "error" in table else pd.Series(False, index=table.index)
     done = table[~failed]
@@ -165,10 +182,11 @@ def _gasten_report(run:Run, train:Samples, audited:dict, accuracies:dict, table:
         "real images": f"{len(train):,}", **{f"accuracy of {n}": f"{a:.2%}" for n, a in accuracies.items()}, "runs": f"{len(table)}", "diverged": f"{int(failed.sum())}"})
     if len(done):
         distance = "frechet" if "frechet" in done else "focd"
-        report.add("Every run", f"Ambiguous images among {n_generated:,} generated, within {tau} of one half; the average confusion distance; and Fréchet distances, lower is more like the real images.",
+        report.add("Every run", f"Ambiguous images among {n_generated:,} generated, within {tau} of one half; the average confusion distance; and Fréchet distances, lower is more like the real images. "
+                   "The judge, a LeNet of all classes that took no part, says how sure it is between the two (confidence, entropy in bits), how much of its probability is on them (mass), and of how many images it is undecided.",
                    table=done.drop(columns=["folder", "seconds", *(c for c in ("seed", "step1_epoch", "confusion") if done[c].nunique() == 1)])
-                   .rename(columns={"step1_epoch": "from epoch", "frechet_ambiguous": "of the ambiguous"}).round(3))
-        folder = run.folder / "checkpoints"
+                   .rename(columns={"step1_epoch": "from epoch", "frechet_ambiguous": "of the ambiguous"} | {k: k.replace("judge_", "judge: ") for k in done}).round(3))
+        folder, epochs = run.folder / "checkpoints", {}
         for classifier, rows in done.groupby("classifier", sort=False):
             fronts = epoch_table({f"{r.confusion} {r.alpha} from {r.step1_epoch}, seed {r.seed}": load_epoch(folder / r.folder) for r in rows.itertuples()}, distance)
             draw(f"front_{classifier}", f"Realism against doubt: {classifier}", "Each line is a run, each mark an epoch. Down is more ambiguous, left is more like the real images; no epoch beats those on the black line in both.",
@@ -178,6 +196,8 @@ def _gasten_report(run:Run, train:Samples, audited:dict, accuracies:dict, table:
             chosen = load_epoch(folder / row["folder"], int(row["epoch"]))
             save_generator(run.weights(f"generator-{classifier}"), chosen.generator, cell=row["folder"], epoch=int(row["epoch"]))
             made = generate_ambiguous(chosen.generator, audited[classifier], 2000, tau)
+            for r in rows.itertuples(): epochs[r.folder] = save(f"epochs_{r.folder}", lambda ax, r=r, c=classifier: plot_epochs(folder / r.folder, audited[c], train, ax=ax), (9.6, 6))
+            report.add(f"From epoch to epoch: {classifier}", f"Images of {row['folder']} from the same noise, one row for each epoch, in order of p. The folder `figures` has the other runs.", epochs[row["folder"]])
             if len(made.p):
                 draw(f"images_{classifier}", f"Images: {classifier}", f"Ambiguous images of {row['folder']}, which has the lowest distance among the runs of at least median yield, in order of p.",
                      lambda ax, made=made: plot_generated(train, made.images, made.p, 40, 10, ax), (9, 4.7))
