@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['merge_equal', 'summarise', 'plot_heatmap', 'plot_curves', 'rank_scores', 'plot_critical_difference', 'stability',
-           'agreement', 'seed_spread', 'cost', 'plot_stability', 'plot_agreement', 'plot_cost', 'plot_ambiguity',
-           'conclusions', 'plain_conclusion', 'sections', 'plot_sources']
+           'agreement', 'seed_spread', 'plot_seed_spread', 'cost', 'plot_stability', 'plot_agreement', 'plot_cost',
+           'plot_ambiguity', 'conclusions', 'plain_conclusion', 'sections', 'plot_sources']
 
 # %% ../nbs/09b_benchmark_figures.ipynb #7ba4ca18
 import itertools
@@ -175,15 +175,15 @@ def plot_curves(
 
 _colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe and Ito: told apart by colour-blind people
 
-# %% ../nbs/09b_benchmark_figures.ipynb #d4260944
+# %% ../nbs/09b_benchmark_figures.ipynb #0d1bd8a6
 def rank_scores(
     cells:pd.DataFrame, # from `load_cells`
     group:str|Iterable[str]|None=None, # hardness group(s); all when None
     metric:str="auroc", # or "auprc"
     by:str="hardness", # or "ambiguity"
     baselines:bool=False, # rank the baselines too
-)->dict: # ranks: mean rank by score (1 = best); p_friedman; p_nemenyi: a table of pairs; n_blocks
-    """Mean ranks of scores and the tests of their differences.
+)->dict: # ranks: mean rank by score (1 = best); low, high: its interval (95 %, blocks drawn again 1,000 times); p_friedman; p_nemenyi: a table of pairs; n_blocks
+    """Mean ranks of scores, their bootstrap intervals, and the tests of their differences.
 
     Raises `ValueError` for fewer than three scores or two blocks.
     """
@@ -198,7 +198,11 @@ def rank_scores(
     wide = part.pivot_table(metric, "block", "score").dropna()
     if wide.shape[0] < 2 or wide.shape[1] < 3:
         raise ValueError(f"{_count(wide.shape[1], 'score')} in {_count(wide.shape[0], 'block')}; ranks need at least 3 scores in 2 blocks, so add types, shares, data sets or data seeds")
-    return {"ranks": wide.rank(axis=1, ascending=False).mean().sort_values(), "p_friedman": float(friedmanchisquare(*wide.T.to_numpy()).pvalue),
+    ranks = wide.rank(axis=1, ascending=False)
+    drawn = np.random.default_rng(0).integers(len(ranks), size=(1000, len(ranks)))
+    mean = ranks.mean().sort_values()
+    low, high = (pd.Series(q, ranks.columns)[mean.index] for q in np.percentile(ranks.to_numpy()[drawn].mean(1), (2.5, 97.5), axis=0))
+    return {"ranks": mean, "low": low, "high": high, "p_friedman": float(friedmanchisquare(*wide.T.to_numpy()).pvalue),
             "p_nemenyi": scikit_posthocs.posthoc_nemenyi_friedman(wide.reset_index(drop=True)), "n_blocks": len(wide)}
 
 
@@ -207,17 +211,21 @@ def plot_critical_difference(
     title:str="", # such as the group of types
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
-    "Mean ranks on a line, bars joining scores that do not differ at the 5 % level (Nemenyi)."
+    """Mean ranks on a line, with their intervals in brackets; bars join scores that do not differ at the 5 % level (Nemenyi).
+
+    Raises `ValueError` when all scores rank alike.
+    """
     import scikit_posthocs
 
     if ax is None: ax = _axes((7, .9 + .13 * len(ranked["ranks"])))
     if ranked["p_nemenyi"].isna().any(axis=None): raise ValueError("all scores rank alike in all blocks; there is no difference to draw")
-    scikit_posthocs.critical_difference_diagram(ranked["ranks"], ranked["p_nemenyi"], ax=ax, label_props={"fontsize": 8}, text_h_margin=.03,
+    named = {k: f"{k} [{ranked['low'][k]:.1f}, {ranked['high'][k]:.1f}]" for k in ranked["ranks"].index}
+    scikit_posthocs.critical_difference_diagram(ranked["ranks"].rename(named), ranked["p_nemenyi"].rename(index=named, columns=named), ax=ax, label_props={"fontsize": 8}, text_h_margin=.03,
                                                 elbow_props={"color": ".5", "lw": .8}, marker_props={"color": "black", "s": 12})
     ax.set_title(f"{title}   mean rank over {ranked['n_blocks']} blocks, Friedman p = {ranked['p_friedman']:.1g}", fontsize=8)
     return ax
 
-# %% ../nbs/09b_benchmark_figures.ipynb #cb866ceb
+# %% ../nbs/09b_benchmark_figures.ipynb #d1c4916e
 def stability(
     store:Store, # of a grid with `keep_scores`
     cells:pd.DataFrame, # which of its cells, from `load_cells`
@@ -254,29 +262,62 @@ def agreement(
     store:Store, # of a grid with `keep_scores`
     cells:pd.DataFrame, # which of its cells, from `load_cells`
     by:str="hardness", # or "ambiguity"
-)->pd.DataFrame: # [scores, scores] mean Spearman correlation over cells
-    "How alike the scores rank the samples of one training."
-    total, n = None, 0
+)->pd.DataFrame: # a row per pair of scores: score, other, mean Spearman correlation over cells, its low, high (95 %, over cells) and n cells
+    """How alike the scores rank the samples of one training.
+
+    Raises `ValueError` when there are no finished cells.
+    """
+    matrices = []
     for _, seeds in _same_data(cells):
         for cell in seeds:
             frame = store.samples(cell)
-            matrix = frame[[c for c in frame if c.endswith(f":{by}")]].rank().corr().fillna(0)
-            total, n = matrix if total is None else total + matrix, n + 1
-    if total is None: raise ValueError("there are no finished cells with scores; run `benchmark` with keep_scores=True")
-    return (total / n).rename(index=lambda c: c.split(":")[0], columns=lambda c: c.split(":")[0])
+            matrices.append(frame[[c for c in frame if c.endswith(f":{by}")]].rank().corr().fillna(0).rename(index=_name, columns=_name).stack())
+    if not matrices: raise ValueError("there are no finished cells with scores; run `benchmark` with keep_scores=True")
+    values = pd.concat(matrices, axis=1)
+    mean, n, error = values.mean(axis=1), values.count(axis=1), (1.96 * values.std(axis=1) / np.sqrt(values.count(axis=1))).fillna(0)
+    return pd.DataFrame({"mean": mean, "low": (mean - error).clip(-1, 1), "high": (mean + error).clip(-1, 1), "n": n}).rename_axis(["score", "other"]).reset_index()
+
+
+def _name(column:str)->str:
+    "The score of a column of the store."
+    return column.split(":")[0]
 
 
 def seed_spread(
     cells:pd.DataFrame, # from `load_cells`
     metric:str="auroc", # or "auprc"
     by:str="hardness", # or "ambiguity"
-)->pd.DataFrame: # by score: standard deviation of the metric over data seeds and over model seeds, all else equal (NaN with one seed)
+)->pd.DataFrame: # a row per score and `varied` ("data seed", "model seed"): mean standard deviation of the metric when only that varies, its low, high (95 %) and n groups; none with one seed
     "How far a result depends on the samples drawn, and how far on the model's seed."
-    part = cells[cells["by"] == by]
-    def spread(varied):
-        others = [c for c in _cell_columns if c != varied]
-        return part.groupby(["score", *others], dropna=False)[metric].std().groupby("score").mean()
-    return pd.DataFrame({"data seeds": spread("data_seed"), "model seeds": spread("model_seed")})
+    part, rows = cells[cells["by"] == by], []
+    for varied in ("data_seed", "model_seed"):
+        spread = part.groupby(["score", *(c for c in _cell_columns if c != varied)], dropna=False)[metric].std().dropna().groupby("score")
+        error = (1.96 * spread.std() / np.sqrt(spread.size())).fillna(0)
+        rows.append(pd.DataFrame({"varied": varied.replace("_", " "), "mean": spread.mean(), "low": (spread.mean() - error).clip(0), "high": spread.mean() + error,
+                                  "n": spread.size()}).reset_index())
+    return pd.concat(rows, ignore_index=True)
+
+
+def plot_seed_spread(
+    table:pd.DataFrame, # from `seed_spread`
+    ax:Axes|None=None, # drawn on; a new figure when None
+)->Axes: # the axes drawn on
+    """How much the metric varies with the samples drawn and with the model's seed, with intervals.
+
+    Raises `ValueError` when no seed varied.
+    """
+    if table.empty: raise ValueError("one data seed and one model seed; add `data_seeds` or `model_seeds` to the grid")
+    order = table.groupby("score")["mean"].max().sort_values().index
+    if ax is None: ax = _axes((5, .8 + .22 * len(order)))
+    for i, (varied, mine) in enumerate(table.groupby("varied")):
+        mine = mine.set_index("score").reindex(order)
+        ax.errorbar(mine["mean"], np.arange(len(order)) + .12 * (-1)**i, xerr=[mine["mean"] - mine["low"], mine["high"] - mine["mean"]], fmt="os"[i], color=_colours[i],
+                    ms=4, lw=1, label=f"only the {varied} varies")
+    ax.set_yticks(range(len(order)), order, fontsize=8)
+    ax.set_xlim(0)
+    ax.set_xlabel("standard deviation of the metric", fontsize=8)
+    ax.legend(fontsize=7)
+    return ax
 
 
 def cost(
@@ -310,22 +351,26 @@ def plot_stability(
 
 
 def plot_agreement(
-    matrix:pd.DataFrame, # from `agreement`
+    table:pd.DataFrame, # from `agreement`
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
-    "Rank correlation between scores, like ones side by side."
+    "Rank correlation between scores in hundredths, like ones side by side; the title has the widest interval."
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
+    matrix = table.pivot(index="score", columns="other", values="mean")
     distance = np.clip(1 - matrix.to_numpy(), 0, 2)
     np.fill_diagonal(distance, 0)
     order = leaves_list(linkage(squareform(distance, checks=False), "average")) if len(matrix) > 2 else np.arange(len(matrix))
     matrix = matrix.iloc[order, order]
-    if ax is None: ax = _axes((2 + .3 * len(matrix), 1.3 + .3 * len(matrix)))
+    if ax is None: ax = _axes((2 + .3 * len(matrix), 1.5 + .3 * len(matrix)))
     image = ax.imshow(matrix, cmap="PuOr_r", vmin=-1, vmax=1)
+    for (i, j), value in np.ndenumerate(matrix.to_numpy()):
+        if i != j: ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=5.5, color="white" if abs(value) > .75 else "black")
     ax.set_xticks(range(len(matrix)), matrix.columns, rotation=90, fontsize=8)
     ax.set_yticks(range(len(matrix)), matrix.index, fontsize=8)
     ax.figure.colorbar(image, ax=ax, label="Spearman correlation", shrink=.7)
+    ax.set_title(f"mean of {_count(int(table['n'].max()), 'training')}; 95 % intervals at most ±{(table['high'] - table['low']).max() / 2:.2f}", fontsize=8)
     return ax
 
 
@@ -429,7 +474,7 @@ def _pixel_note(cells:pd.DataFrame)->str:
     listed = ", ".join(f"{kind} ({max(v, 1 - v):.2f})" for kind, v in telling.items())
     return f"The norm of the input alone tells the altered samples of {listed} (AUROC in either direction): a high figure there need not mean that hardness was seen."
 
-# %% ../nbs/09b_benchmark_figures.ipynb #8412782d
+# %% ../nbs/09b_benchmark_figures.ipynb #5c74cb7e
 def sections(
     store:Store, # of a grid
     cells:pd.DataFrame, # its results, from `load_cells`
@@ -463,11 +508,9 @@ def sections(
     if store.settings["keep_scores"]:
         add("Stability", "Rank correlation between trainings on the same data that differ in the model's seed only; dots are hardness types.",
             lambda: plot_stability(stability(store, cells)))
-        add("Agreement", "Rank correlation between scores of one training; like scores stand side by side.", lambda: plot_agreement(agreement(store, cells)))
+        add("Agreement", "Rank correlation between scores of one training, in hundredths; like scores stand side by side.", lambda: plot_agreement(agreement(store, cells)))
     add("Cost", "Seconds each score adds to a training, with 95 % intervals, and the megabytes it keeps.", lambda: plot_cost(cells))
-    spread = seed_spread(cells).dropna(how="all", axis=1)
-    if spread.size:
-        parts.append({"heading": "Seeds", "text": "Standard deviation of AUROC when only the injected samples change, and when only the model's seed does.", "table": spread.round(3)})
+    add("Seeds", "Standard deviation of AUROC when only the injected samples change, and when only the model's seed does, with 95 % intervals.", lambda: plot_seed_spread(seed_spread(cells)))
     if missing: parts.append({"heading": "Not shown", "text": " ".join(missing)})
     return parts
 

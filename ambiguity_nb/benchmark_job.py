@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'benchmark_report', 'benchmark_job']
 
-# %% ../nbs/benchmark_job.ipynb #91e8e775
+# %% ../nbs/benchmark_job.ipynb #de93cfa7
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from .benchmark import Grid, Store, benchmark, estimate, hcat_grid, load_cells, load_failures, make_grid
-from .benchmark_figures import agreement, conclusions, plain_conclusion, sections, stability
+from .benchmark_figures import agreement, conclusions, plain_conclusion, sections, seed_spread, stability
 from .data import atomic_path
 from .report import Report
 from .tracking import open_run, plain
@@ -49,7 +49,7 @@ def benchmark_report(
     if len(failed): report.add("Failures", "These trainings ended with an error; the next run tries them again.", table=failed)
     return report if grid is None else report.add_settings(plain(asdict(grid)))
 
-# %% ../nbs/benchmark_job.ipynb #abe51e17
+# %% ../nbs/benchmark_job.ipynb #3e36cd0e
 logger = logging.getLogger(__name__)
 
 
@@ -145,6 +145,7 @@ def _save_tables(save, store:Store, cells:pd.DataFrame)->None:
     "The tables behind the report, as far as the grid allows."
     save("cells", cells)
     save("conclusions", conclusions(cells))
+    if len(spread := seed_spread(cells)): save("seeds", spread)
     if not store.settings["keep_scores"]: return
     save("agreement", agreement(store, cells))
     if cells["model_seed"].nunique() > 1: save("stability", stability(store, cells))

@@ -293,7 +293,7 @@ def test_the_command_resumes_and_extends(tmp_path, caplog):
     benchmark_job(grid=grid | {"model_seeds": [0, 1], "props": [.1, .2]}, root=tmp_path, name="mine", n_jobs=1)
     cells = pd.read_parquet(page.parent / "tables" / "cells.parquet")
     assert len(cells.drop_duplicates(["prop", "model_seed"])) == 4
-    assert {p.stem for p in (page.parent / "tables").glob("*.parquet")} == {"cells", "conclusions", "agreement", "stability"}
+    assert {p.stem for p in (page.parent / "tables").glob("*.parquet")} == {"cells", "conclusions", "agreement", "stability", "seeds"}
     for text in ("For mislabelled samples", "Stability", "Settings"): assert text in page.read_text()
     with pytest.raises(ValueError, match="lr was 0.001 and is 0.01"): benchmark_job(grid=grid | {"lr": .01}, root=tmp_path, name="mine")
     with pytest.raises(ValueError, match="unknown preset"): benchmark_job("nonsense", root=tmp_path)
