@@ -15,7 +15,8 @@ def lines(key: str) -> list[str]:
     return [line.strip() for line in settings.get(key, "").splitlines() if line.strip()]
 
 
-extras = {"dev": lines("dev_requirements"), "wandb": lines("wandb_requirements"), "dask": lines("dask_requirements")}
+extras = {"dev": lines("dev_requirements"), "wandb": lines("wandb_requirements"), "dask": lines("dask_requirements"),
+          "scatter": lines("scatter_requirements")}
 
 setup(
     name=settings["lib_name"],

@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['strip_png', 'PatternExplorer', 'explore']
 
-# %% ../nbs/08d_explorer.ipynb #0ae32732
+# %% ../nbs/08d_explorer.ipynb #368564cc
 import base64
 import html
+import importlib.util
 import io
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from .bridge import PatternStudy
 from .data import Samples, plot_images
@@ -39,7 +41,7 @@ def strip_png(
     Image.fromarray(row).save(buffer, "PNG")
     return buffer.getvalue()
 
-# %% ../nbs/08d_explorer.ipynb #417cc670
+# %% ../nbs/08d_explorer.ipynb #fc8a47ee
 _script = r"""
 const root = el.parentElement, c = root.querySelector('canvas'), g = c.getContext('2d'), D = JSON.parse(root.dataset.map);
 const W = D.width, H = D.height, k = 2, at = v => [14 + v[0] / 4095 * (W - 28), H - 14 - v[1] / 4095 * (H - 28)];
@@ -74,10 +76,104 @@ draw();
 """
 
 
+class _CanvasMap:
+    "The map on a canvas, drawn by the script above."
+    hint, mark = "Click a point, or draw around a group; hold Shift to add.", "framed"
+
+    def __init__(self, explorer:"PatternExplorer", choose:Callable[[list[int]], None]):
+        import ipywidgets as widgets
+
+        self.explorer, self.pipe_class = explorer, f"ambiguity-pipe-{uuid.uuid4().hex[:8]}"
+        self.pipe = widgets.Text(layout=widgets.Layout(display="none"))
+        self.pipe.add_class(self.pipe_class)
+        self.page = widgets.HTML(self._html())
+        self.widget = widgets.VBox([self.page, self.pipe], layout=widgets.Layout(overflow="visible"))
+
+        def from_page(change):
+            positions = change["new"].partition("|")[2]
+            choose([int(i) for i in positions.split(",")] if positions else [])
+
+        self.pipe.observe(from_page, "value")
+
+    def show(self)->None:
+        "Draw the explorer's selection."
+        self.page.value = self._html()
+
+    def _html(self)->str:
+        "The canvas with its data and its script."
+        e = self.explorer
+        both = e.places if e.others is None else np.concatenate([e.places, e.others])
+        low, high = both.min(0), both.max(0)
+        scaled = lambda v: np.round((v - low) / np.maximum(high - low, 1e-9) * 4095).astype(int).tolist()
+        data = {"width": e.size[0], "height": e.size[1], "points": scaled(e.places), "others": [] if e.others is None else scaled(e.others), "labels": e.labels.tolist(),
+                "colors": _hex_colors(e.labels), "prototypes": e.prototypes.tolist(), "selected": e.selected.tolist(), "pipe": self.pipe_class}
+        code = base64.b64encode(_script.encode()).decode()
+        return (f"<div data-map='{html.escape(json.dumps(data, separators=(',', ':')), quote=True)}'><canvas class='ambiguity-map' tabindex='0' aria-label='map of {len(e.labels)} ambiguous inputs' "
+                f"style='width:{e.size[0]}px;height:{e.size[1]}px;border:1px solid #ccc;cursor:crosshair;touch-action:none'></canvas>"
+                f"<img src='data:,' style='display:none' onerror=\"new Function('el', atob('{code}'))(this)\"></div>")
+
+
+def _hex_colors(labels:np.ndarray)->dict[int, str]: # by pattern
+    "Colours as the page writes them."
+    from matplotlib.colors import to_hex
+
+    names = np.unique(labels[labels >= 0])
+    return {int(k): to_hex(c) for k, c in zip(names, pattern_colors(len(names)), strict=True)}
+
+# %% ../nbs/08d_explorer.ipynb #e4274ebc
+class _ScatterMap:
+    "The map as a WebGL scatter of jupyter-scatter."
+    hint, mark = "Click a point, or draw around a group; hold Shift to add. The wheel zooms; with the crossed arrows at the left, a drag moves the map.", "large"
+
+    def __init__(self, explorer:"PatternExplorer", choose:Callable[[np.ndarray], None]):
+        import jscatter
+
+        self.explorer, self.choose, self.n_others = explorer, choose, 0 if explorer.others is None else len(explorer.others)
+        both = explorer.places if explorer.others is None else np.concatenate([explorer.others, explorer.places]).astype(np.float32)
+        names = {k: f"pattern {k}" for k in _hex_colors(explorer.labels)}
+        kinds = ["real"] * self.n_others + [names.get(k, "in no pattern") for k in explorer.labels.tolist()]
+        sizes = np.where(np.isin(np.arange(len(explorer.labels)), explorer.prototypes), "prototype", "input").tolist()
+        colors = {"real": "#c4c4c4", "in no pattern": "#777777"} | {names[k]: color for k, color in _hex_colors(explorer.labels).items()}
+        colors = {kind: color for kind, color in colors.items() if kind in set(kinds)}
+        data = pd.DataFrame({"x": both[:, 0], "y": both[:, 1], "pattern": pd.Categorical(kinds, list(colors)), "size": pd.Categorical(["real"] * self.n_others + sizes, ["real", "input", "prototype"])})
+        low, high = both.min(0), both.max(0)
+        margin = .05 * np.maximum(high - low, 1e-9)
+        self.scatter = jscatter.Scatter("x", "y", data=data, x_scale=(low[0] - margin[0], high[0] + margin[0]), y_scale=(low[1] - margin[1], high[1] + margin[1]),
+                                        color_by="pattern", color_map=colors, color_selected="#000000", opacity_by=None, opacity=.9, opacity_unselected=.4,
+                                        size_by="size", size_map={"real": 4, "input": 7, "prototype": 13}, axes=False, mouse_mode="lasso",
+                                        width=explorer.size[0], height=explorer.size[1], selection=explorer.selected + self.n_others,
+                                        options={"aspectRatio": explorer.size[0] / explorer.size[1], "actionKeyMap": {"merge": "shift", "lasso": "shift", "remove": "alt"}})
+        self.widget = self.scatter.show(["pan_zoom", "lasso", "full_screen", "reset"])
+        self.scatter.widget.observe(self._from_page, "selection")
+
+    def _from_page(self, change)->None:
+        "Take what was chosen, if it is news."
+        rows = np.asarray([] if change["new"] is None else change["new"], np.int64)
+        positions = np.sort(rows[rows >= self.n_others] - self.n_others)
+        if not np.array_equal(positions, self.explorer.selected): self.choose(positions)
+        if len(positions) < len(rows): self.show()
+
+    def show(self)->None:
+        "Draw the explorer's selection."
+        self.scatter.selection(self.explorer.selected + self.n_others)
+
+# %% ../nbs/08d_explorer.ipynb #8247a487
+_maps = {"widgets": _CanvasMap, "jscatter": _ScatterMap}
+
+
+def _choose_map(scatter:str)->str:
+    "The name of the map to draw; an error when it is unknown or its package is missing."
+    if scatter not in ("auto", *_maps): raise ValueError(f"unknown scatter {scatter!r}; choose from {['auto', *_maps]}")
+    found = importlib.util.find_spec("jscatter") is not None
+    if scatter == "jscatter" and not found:
+        raise ImportError("scatter='jscatter' needs the package jupyter-scatter, which is not installed; run `pip install jupyter-scatter` and restart the kernel, or pass scatter='widgets'")
+    return scatter if scatter != "auto" else "jscatter" if found else "widgets"
+
+# %% ../nbs/08d_explorer.ipynb #9bfcf3b6
 class PatternExplorer:
     """A map of inputs to click and lasso, with the pictures behind the points; made by `explore`.
 
-    In JupyterLab, end a cell with the explorer to show it. Raises `ValueError` when lengths do not agree.
+    In JupyterLab, end a cell with the explorer to show it. Raises `ValueError` when lengths do not agree and for an unknown `scatter`, `ImportError` when its package is missing.
     """
 
     def __init__(self,
@@ -93,12 +189,13 @@ class PatternExplorer:
         metric:str="cosine", # distance between embeddings: "cosine" or "euclidean"
         width:int=520, # of the map, in pixels
         height:int=420, # of the map, in pixels
+        scatter:str="auto", # how the map is drawn: "jscatter" (WebGL, needs jupyter-scatter), "widgets" (ipywidgets only), "auto" for the first that is installed
     ):
         lengths = {"places": len(places), "labels": len(labels), "inputs": len(inputs), "embeddings": len(embeddings)} | ({} if p is None else {"p": len(p)})
         if len(set(lengths.values())) != 1: raise ValueError(f"lengths differ: {lengths}; pass one row per input")
         self.places, self.labels, self.inputs, self.p = np.asarray(places, np.float32), np.asarray(labels), inputs, p
         self.prototypes, self.others, self.metric, self.size = np.asarray(prototypes, int).ravel(), others, metric, (width, height)
-        self._space = unit_rows(embeddings, metric)
+        self.scatter, self._space = _choose_map(scatter), unit_rows(embeddings, metric)
         self._real = {name: (samples, unit_rows(e, metric), (scores or {}).get(name, {})) for name, (samples, e) in (real or {}).items()}
         self._selected, self._callbacks, self._widgets, self._quiet = np.zeros(0, np.int64), [], None, False
 
@@ -110,7 +207,7 @@ class PatternExplorer:
     @selected.setter
     def selected(self, positions):
         self._select(positions)
-        if self._widgets: self._widgets["map"].value = self._map_html()
+        if self._widgets: self._widgets["map"].show()
 
     def on_select(self,
         callback:Callable[[np.ndarray], None], # called with the chosen positions
@@ -152,7 +249,7 @@ class PatternExplorer:
     def _info_html(self)->str:
         "What is chosen, in words."
         s = self._selected
-        if not len(s): return "<i>Click a point, or draw around a group; hold Shift to add.</i>"
+        if not len(s): return f"<i>{_maps[self.scatter].hint}</i>"
         if len(s) > 1:
             counts = ", ".join(f"{n} in pattern {k}" if k >= 0 else f"{n} in none" for k, n in zip(*np.unique(self.labels[s], return_counts=True), strict=True))
             mean = "" if self.p is None or np.ndim(self.p) > 1 else f", mean p {self.p[s].mean():.2f}"
@@ -162,22 +259,6 @@ class PatternExplorer:
         mark = ", prototype" if i in self.prototypes else ""
         return f"<b>input {i}</b> (id {html.escape(str(self.inputs.ids[i]))}): pattern {self.labels[i]}{p}{mark}"
 
-    def _map_html(self)->str:
-        "The canvas with its data and its script."
-        both = self.places if self.others is None else np.concatenate([self.places, self.others])
-        low, high = both.min(0), both.max(0)
-        scaled = lambda v: np.round((v - low) / np.maximum(high - low, 1e-9) * 4095).astype(int).tolist()
-        from matplotlib.colors import to_hex
-
-        names = np.unique(self.labels[self.labels >= 0])
-        data = {"width": self.size[0], "height": self.size[1], "points": scaled(self.places), "others": [] if self.others is None else scaled(self.others), "labels": self.labels.tolist(),
-                "colors": {int(k): to_hex(c) for k, c in zip(names, pattern_colors(len(names)), strict=True)}, "prototypes": self.prototypes.tolist(),
-                "selected": self._selected.tolist(), "pipe": self._widgets["pipe_class"]}
-        code = base64.b64encode(_script.encode()).decode()
-        return (f"<div data-map='{html.escape(json.dumps(data, separators=(',', ':')), quote=True)}'><canvas class='ambiguity-map' tabindex='0' aria-label='map of {len(self.labels)} ambiguous inputs' "
-                f"style='width:{self.size[0]}px;height:{self.size[1]}px;border:1px solid #ccc;cursor:crosshair;touch-action:none'></canvas>"
-                f"<img src='data:,' style='display:none' onerror=\"new Function('el', atob('{code}'))(this)\"></div>")
-
     @property
     def view(self):
         "The widget, built on first use."
@@ -186,25 +267,17 @@ class PatternExplorer:
         if self._widgets: return self._widgets["view"]
 
         def image(samples, index):
-            if samples.is_image: return widgets.Image(value=strip_png(samples.x[index]), format="png", layout=widgets.Layout(width="max-content", max_width="100%"))
+            if samples.is_image: return widgets.Image(value=strip_png(samples.x[index]), format="png", layout=widgets.Layout(width="max-content", max_width="calc(100% - 4px)"))
             names = samples.features or range(samples.x.shape[1])
             rows = "".join(f"<tr><th>{html.escape(str(n))}</th>" + "".join(f"<td>{v:.4g}</td>" for v in samples.x[index, f]) + "</tr>" for f, n in enumerate(names))
             return widgets.HTML(f"<div style='max-height:160px;overflow:auto'><table>{rows}</table></div>")
 
-        pipe_class = f"ambiguity-pipe-{uuid.uuid4().hex[:8]}"
-        pipe = widgets.Text(layout=widgets.Layout(display="none"))
-        pipe.add_class(pipe_class)
         names = [*((f"pattern {k} ({(self.labels == k).sum()})", int(k)) for k in np.unique(self.labels[self.labels >= 0]))]
         pattern = widgets.Dropdown(options=[("choose", -2), *names], description="pattern", layout=widgets.Layout(width="240px"))
         position = widgets.BoundedIntText(min=0, max=len(self.inputs) - 1, description="input", layout=widgets.Layout(width="180px"))
-        w = self._widgets = {"pipe_class": pipe_class, "image": image, "html": widgets.HTML, "info": widgets.HTML(), "inputs": widgets.HBox(), "real": widgets.VBox(), "position": position}
-        w["map"] = widgets.HTML(self._map_html())
+        w = self._widgets = {"map": _maps[self.scatter](self, self._select), "image": image, "html": widgets.HTML, "info": widgets.HTML(), "inputs": widgets.HBox(), "real": widgets.VBox(), "position": position}
         w["info"].add_class("ambiguity-info")
         w["inputs"].add_class("ambiguity-inputs")
-
-        def from_page(change):
-            positions = change["new"].partition("|")[2]
-            self._select([int(i) for i in positions.split(",")] if positions else [])
 
         def by_position(change):
             if not self._quiet: self.selected = [change["new"]]
@@ -212,11 +285,13 @@ class PatternExplorer:
         def by_pattern(change):
             if change["new"] != -2: self.selected = np.flatnonzero(self.labels == change["new"])
 
-        pipe.observe(from_page, "value")
         position.observe(by_position, "value")
         pattern.observe(by_pattern, "value")
-        side = widgets.VBox([widgets.HBox([pattern, position]), w["info"], w["inputs"], w["real"]], layout=widgets.Layout(padding="0 0 0 12px", max_width="560px"))
-        w["view"] = widgets.VBox([widgets.HBox([w["map"], side]), pipe])
+        side = widgets.VBox([widgets.HBox([pattern, position]), w["info"], w["inputs"], w["real"]], layout=widgets.Layout(padding="0 0 0 12px", max_width="560px", min_width="0"))
+        dots = "".join(f"<span style='color:{color}'>&#9679;</span> pattern {k} &ensp;" for k, color in _hex_colors(self.labels).items())
+        prototypes = f"; prototypes are {w['map'].mark}" if len(self.prototypes) else ""
+        legend = widgets.HTML(f"<small>{dots}<span style='color:#777777'>&#9679;</span> in none or real{prototypes}</small>")
+        w["view"] = widgets.HBox([widgets.VBox([w["map"].widget, legend], layout=widgets.Layout(flex="0 0 auto", overflow="visible")), side])
         self._refresh()
         return w["view"]
 
@@ -254,10 +329,15 @@ def explore(
     scores:Mapping[str, Mapping[str, np.ndarray]]|None=None, # by "train" and "test", hardness of each sample by score
     max_others:int=2000, # test samples drawn beneath
     seed:int=0, # of the map
+    scatter:str="auto", # how it is drawn: "jscatter" (WebGL, needs jupyter-scatter), "widgets" (ipywidgets only), "auto" for the first that is installed
 )->PatternExplorer:
-    "The map of a study, to click and lasso."
+    """The map of a study, to click and lasso.
+
+    Raises `ValueError` for an unknown `scatter`, `ImportError` when its package is missing.
+    """
+    scatter = _choose_map(scatter)
     show = np.sort(np.random.default_rng(seed).choice(len(study.test), min(len(study.test), max_others), replace=False))
     places, others = map_places(study.patterns.embeddings, study.test_embeddings[show], metric=study.patterns.settings["metric"], seed=seed)
     return PatternExplorer(places, study.patterns.labels, study.inputs, study.patterns.embeddings, study.p,
                            {"train": (study.train, study.train_embeddings), "test": (study.test, study.test_embeddings)}, scores, study.prototypes.ravel(), others,
-                           study.patterns.settings["metric"])
+                           study.patterns.settings["metric"], scatter=scatter)

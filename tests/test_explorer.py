@@ -1,4 +1,7 @@
-"""The explorer in a real JupyterLab, in headless Chromium: run the notebook, click and lasso, see image and Python change."""
+"""The explorer in a real JupyterLab, in headless Chromium: run the notebook, click and lasso, see image and Python change.
+
+Both maps, the canvas of ipywidgets and the WebGL scatter of jupyter-scatter, take the same real mouse events; Chromium draws WebGL in software.
+"""
 import base64
 import json
 import os
@@ -12,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from ambiguity_nb.patterns import pattern_colors
+
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 ROOT = Path(__file__).parent.parent
 
+MAPS = ("widgets", "jscatter")  # in the order of the notebook's cells
 CELL = """
 import json
 import numpy as np
@@ -22,9 +28,19 @@ from ambiguity_nb.data import load_samples
 from ambiguity_nb.explorer import PatternExplorer
 inputs = load_samples("digits", "all").subset(slice(0, 60))
 at = np.stack([np.arange(60) % 10, np.arange(60) // 10], 1).astype(np.float32)
-explorer = PatternExplorer(at, np.arange(60) // 20, inputs, inputs.x.reshape(60, -1), np.linspace(0, 1, 60), {"test": (inputs, inputs.x.reshape(60, -1))})
-explorer.on_select(lambda s: open("selected.json", "w").write(json.dumps(s.tolist())))
+explorer = PatternExplorer(at, np.arange(60) // 20, inputs, inputs.x.reshape(60, -1), np.linspace(0, 1, 60), {"test": (inputs, inputs.x.reshape(60, -1))},
+                           {"test": {"aum": np.linspace(0, 1, 60)}}, prototypes=(4, 34, 54), others=at[:50] + .5, scatter="MAP")
+calls = []
+explorer.on_select(lambda s: (calls.append(s.tolist()), open("MAP.json", "w").write(json.dumps(calls))))
 explorer
+"""
+# The cell's own part of the page, and where point i is in the window: the canvas keeps its places, the scatter has a method for it (its first 50 points are the real samples).
+PAGE = """
+const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[%d], map = cell?.querySelector('canvas.ambiguity-map');
+const scatter = map ? null : [...(cell?.querySelectorAll('.jp-OutputArea div') ?? [])].find(d => d.api)?.api;
+const drawn = () => map ? map.points.length == 60 : !!scatter && scatter.get('isPointsDrawn');
+const canvas = () => map ?? scatter.get('canvas');
+const place = i => { const r = canvas().getBoundingClientRect(), [x, y] = map ? map.points[i] : scatter.getScreenPosition(50 + i); return [r.left + x, r.top + y]; };
 """
 
 
@@ -62,7 +78,8 @@ class Page:
 
     def js(self, code): return self("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True).get("result", {}).get("value")
 
-    def mouse(self, kind, at): self("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", buttons=0 if kind == "mouseReleased" else 1, clickCount=1)
+    def mouse(self, kind, at, buttons=1, modifiers=0):
+        self("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="none" if kind == "mouseMoved" and not buttons else "left", buttons=buttons, clickCount=1, modifiers=modifiers)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +88,10 @@ def page(tmp_path_factory):
     pytest.importorskip("jupyterlab")
     pytest.importorskip("websocket")
     folder = tmp_path_factory.mktemp("lab")
-    cell = {"cell_type": "code", "id": "explore", "metadata": {}, "source": CELL, "outputs": [], "execution_count": None}
+    pytest.importorskip("jscatter")
+    cells = [{"cell_type": "code", "id": name, "metadata": {}, "source": CELL.replace("MAP", name), "outputs": [], "execution_count": None} for name in MAPS]
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    (folder / "explore.ipynb").write_text(json.dumps({"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    (folder / "explore.ipynb").write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
     port, debug = free_port(), free_port()
     env = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
     log = open(folder / "lab.log", "w")
@@ -82,7 +100,7 @@ def page(tmp_path_factory):
     browser = None
     try:
         wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5).status == 200, 90, "JupyterLab's start")
-        browser = subprocess.Popen([CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000", f"--remote-debugging-port={debug}",
+        browser = subprocess.Popen([CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--window-size=1400,1000", f"--remote-debugging-port={debug}",
                                     f"--user-data-dir={folder / 'profile'}", f"http://127.0.0.1:{port}/lab/tree/explore.ipynb"], stdout=log, stderr=log)
         targets = wait(lambda: [t for t in json.loads(urllib.request.urlopen(f"http://127.0.0.1:{debug}/json", timeout=5).read()) if t["type"] == "page"], 60, "Chromium's start")
         page = Page(targets[0]["webSocketDebuggerUrl"])
@@ -90,9 +108,6 @@ def page(tmp_path_factory):
         wait(lambda: page.js("!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell'))"), 120, "opening the notebook")
         wait(lambda: page.js("(window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status) === 'idle'"), 120, "the kernel's start")
         page.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        wait(lambda: page.js("(document.querySelector('canvas.ambiguity-map')?.points || []).length") == 60, 120, "drawing the map")
-        page.js("document.querySelector('canvas.ambiguity-map').scrollIntoView({block: 'center'})")
-        time.sleep(1)
         yield page
     finally:
         for process in (browser, lab):
@@ -103,19 +118,53 @@ def page(tmp_path_factory):
         log.close()
 
 
-def point(page, i):
-    "Where point i is in the window."
-    return json.loads(page.js(f"(() => {{ const c = document.querySelector('canvas.ambiguity-map'), r = c.getBoundingClientRect(); return JSON.stringify([r.left + c.points[{i}][0], r.top + c.points[{i}][1]]) }})()"))
+@pytest.fixture(params=MAPS)
+def explorer(page, request):
+    "One of the two explorers, in view and drawn."
+    shown = Explorer(page, request.param)
+    wait(lambda: shown.js("drawn()"), 120, f"drawing the map of {request.param}")
+    shown.js("canvas().scrollIntoView({block: 'center'})")
+    time.sleep(1)
+    return shown
 
 
-def state(page):
-    "The text and the picture that the explorer shows."
-    return page.js("(() => [document.querySelector('.ambiguity-info')?.textContent, document.querySelector('.ambiguity-inputs img')?.src])()")
+class Explorer:
+    "What a person sees of an explorer, what they do, and what Python hears of it."
+
+    def __init__(self, page, name): self.page, self.name = page, name
+
+    def js(self, value): return self.page.js(f"(() => {{ {PAGE % MAPS.index(self.name)}; return {value}; }})()")
+
+    def point(self, i): return json.loads(self.js(f"JSON.stringify(place({i}))"))
+
+    @property
+    def text(self): return self.js("cell.querySelector('.ambiguity-info')?.textContent") or ""
+
+    @property
+    def picture(self): return self.js("cell.querySelector('.ambiguity-inputs img')?.src")
+
+    @property
+    def calls(self):
+        path = self.page.folder / f"{self.name}.json"
+        return json.loads(path.read_text()) if path.exists() else [None]
+
+    def drag(self, *path, shift=False):
+        "Press at the first place, move through the others, release at the last; a click when there is one place."
+        keys = {"modifiers": 8 if shift else 0}
+        self.page.mouse("mouseMoved", path[0], buttons=0, **keys)
+        time.sleep(.2)  # the scatter looks for the point under the mouse at its next frame
+        self.page.mouse("mousePressed", path[0], **keys)
+        for at in path[1:]:
+            self.page.mouse("mouseMoved", at, **keys)
+            time.sleep(.05)  # it leaves out moves that follow within 10 ms
+        self.page.mouse("mouseReleased", path[-1], buttons=0, **keys)
 
 
-def selected(page):
-    path = page.folder / "selected.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def around(low, high):
+    "A path around two places, 10 pixels away, with stops on the way as a hand makes them."
+    (left, right), (top, bottom) = (sorted(v) for v in zip(low, high, strict=True))
+    corners = [(left - 10, top - 10), (right + 10, top - 10), (right + 10, bottom + 10), (left - 10, bottom + 10), (left - 10, top)]  # ending where it began would be a click too
+    return [(a[0] + (b[0] - a[0]) * t / 4, a[1] + (b[1] - a[1]) * t / 4) for a, b in zip(corners[:-1], corners[1:], strict=True) for t in range(4)] + corners[-1:]
 
 
 def screenshot(page, name):
@@ -125,33 +174,44 @@ def screenshot(page, name):
 
 
 @pytest.mark.slow
-def test_click_shows_the_image_and_reaches_python(page):
+def test_click_shows_the_image_and_reaches_python(page, explorer):
     seen = []
     for i in (23, 41):
-        for kind in ("mousePressed", "mouseReleased"): page.mouse(kind, point(page, i))
-        wait(lambda i=i: f"input {i} " in (state(page)[0] or ""), 20, f"showing input {i}")
-        wait(lambda i=i: selected(page) == [i], 10, "the callback")
-        seen.append(state(page)[1])
+        explorer.drag(explorer.point(i))
+        wait(lambda i=i: f"input {i} " in explorer.text, 20, f"showing input {i}")
+        wait(lambda i=i: explorer.calls[-1] == [i], 10, "the callback")
+        seen.append(explorer.picture)
     assert seen[0] != seen[1] and seen[0].startswith("blob:") | seen[0].startswith("data:")
-    screenshot(page, "click.png")
+    assert "nearest test: " in explorer.js("cell.querySelector('.jp-OutputArea').textContent")
+    screenshot(page, f"click-{explorer.name}.png")
 
 
 @pytest.mark.slow
-def test_lasso_selects_a_group(page):
-    (left, top), (right, bottom) = point(page, 20), point(page, 2)  # points 0-2, 10-12 and 20-22: a 3 by 3 corner
-    left, right, top, bottom = left - 10, right + 10, top - 10, bottom + 10
-    path = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top + 1)]
-    page.mouse("mousePressed", path[0])
-    for at in path[1:]: page.mouse("mouseMoved", at)
-    page.mouse("mouseReleased", path[-1])
-    wait(lambda: selected(page) == [0, 1, 2, 10, 11, 12, 20, 21, 22], 20, "the lasso's selection")
-    assert "9 inputs" in state(page)[0]
-    screenshot(page, "lasso.png")
+def test_lasso_selects_a_group_and_shift_adds(page, explorer):
+    explorer.drag(*around(explorer.point(20), explorer.point(2)))  # points 0-2, 10-12 and 20-22: a 3 by 3 corner, with 4 to 9 real samples between them
+    corner = [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    wait(lambda: explorer.calls[-1] == corner, 20, "the lasso's selection")
+    wait(lambda: "9 inputs" in explorer.text, 10, "the panel")
+    screenshot(page, f"lasso-{explorer.name}.png")
+    explorer.drag(explorer.point(57), shift=True)
+    wait(lambda: explorer.calls[-1] == [*corner, 57], 20, "adding a point")
 
 
 @pytest.mark.slow
-def test_keyboard_does_the_same(page):
-    page.js("document.querySelector('.widget-text input[type=number]').focus()")
-    page.js("(() => { const i = document.querySelector('.widget-text input[type=number]'); i.value = '5'; i.dispatchEvent(new Event('change', {bubbles: true})); })()")
-    wait(lambda: "input 5 " in (state(page)[0] or ""), 20, "showing input 5")
-    assert selected(page) == [5]
+def test_keyboard_does_the_same(explorer):
+    explorer.js("cell.querySelector('.widget-text input[type=number]').focus()")
+    explorer.js("(i => { i.value = '5'; i.dispatchEvent(new Event('change', {bubbles: true})); })(cell.querySelector('.widget-text input[type=number]'))")
+    wait(lambda: "input 5 " in explorer.text, 20, "showing input 5")
+    assert explorer.calls[-1] == [5]
+    if explorer.name == "jscatter": wait(lambda: explorer.js("[...scatter.get('selectedPoints')]") == [55], 10, "the map's own selection")
+
+
+@pytest.mark.slow
+def test_the_scatter_is_drawn_in_webgl_with_a_color_per_pattern(page):
+    shown = Explorer(page, "jscatter")
+    assert shown.js("window.jupyterScatter.renderer.canvas.getContext('webgl') instanceof WebGLRenderingContext")
+    colors = shown.js("(() => { const c = canvas(), k = c.width / c.getBoundingClientRect().width, g = document.createElement('canvas').getContext('2d'); g.canvas.width = c.width; "
+                      "g.canvas.height = c.height; g.drawImage(c, 0, 0); return [16, 36, 56].map(i => { const [x, y] = scatter.getScreenPosition(50 + i); "
+                      "return [...g.getImageData(Math.round(x * k), Math.round(y * k), 1, 1).data]; }); })()")
+    for got, want in zip(colors, pattern_colors(3), strict=True):
+        assert all(abs(v - int(want[i:i + 2], 16)) <= 3 for v, i in zip(got, (1, 3, 5), strict=False)) and got[3] > 50, (colors, want)

@@ -180,9 +180,9 @@ def test_describe_names_the_feature_that_differs():
 def test_explorer_escapes_what_data_say():
     samples = load_samples("digits", "all").subset(slice(0, 4))
     samples = samples.replace(ids=np.array(["<script>", "'\"", "a", "b"]), classes=("<b>", *samples.classes[1:]))
-    explorer = PatternExplorer(np.eye(4)[:, :2], np.zeros(4, int), samples, samples.x.reshape(4, -1), real={"<i>": (samples, samples.x.reshape(4, -1))})
+    explorer = PatternExplorer(np.eye(4)[:, :2], np.zeros(4, int), samples, samples.x.reshape(4, -1), real={"<i>": (samples, samples.x.reshape(4, -1))}, scatter="widgets")
     explorer.selected = [0]
     assert len(explorer.view.children) == 2
-    shown = explorer._widgets["info"].value + "".join(t for _, t in explorer.neighbors().values()) + explorer._widgets["map"].value
+    shown = explorer._widgets["info"].value + "".join(t for _, t in explorer.neighbors().values()) + explorer._widgets["map"].page.value
     assert "<script>" not in shown and "<i>:" not in shown and "&lt;script&gt;" in shown
     assert len(strip_png(samples.x)) > 100
