@@ -19,6 +19,7 @@ def main() -> int:
     for notebook in notebooks:
         print(notebook.relative_to(root), flush=True)
         subprocess.run(["jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace", "--log-level", "WARN", "--ExecutePreprocessor.timeout=1800",
+                        "--ExecutePreprocessor.store_widget_state=False",  # it would hold the widgets' JavaScript, megabytes of it
                         str(notebook)], cwd=root, env=env, check=True)
     subprocess.run(["nbdev_clean"], cwd=root, check=True)
     return subprocess.run([sys.executable, str(root / "tests" / "readme.py")]).returncode
