@@ -9,7 +9,7 @@ __all__ = ['discriminator_loss', 'generator_loss', 'critic_loss', 'critic_genera
            'GanRun', 'saved_epochs', 'load_epoch', 'train_gan', 'train_gasten', 'AmbiguousImages', 'generate_ambiguous',
            'quick_settings', 'plot_generated', 'plot_history']
 
-# %% ../nbs/06_gasten.ipynb #b99331a9
+# %% ../nbs/06_gasten.ipynb #65dd319c
 import math
 import time
 import zlib
@@ -25,8 +25,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .data import Samples, plot_images, resolve_device
-from .fid import (Features, acd, ambiguous, as_features, balance_and_mass, classifier_features, feature_statistics, fingerprint, frechet_distance,
-                              image_features)
+from .fid import (Features, acd, ambiguous, as_features, balance_and_mass, classifier_features, density_coverage, feature_statistics, fingerprint,
+                              frechet_distance, image_features, kid)
 from .models import check_classifier, evaluating, model_device
 from .networks import build_discriminator, build_generator, generate, noise
 from .training import load_state, save_state
@@ -164,7 +164,7 @@ def predict_probs(
     with evaluating(nn.ModuleList(classifiers)), torch.no_grad():
         return torch.cat([mean_log_probs(classifiers, part.to(device)).exp().cpu() for part in images.split(batch_size)]).numpy()
 
-# %% ../nbs/06_gasten.ipynb #0c75c922
+# %% ../nbs/06_gasten.ipynb #c3cf0ae4
 class GanMeasures:
     """Measures of a generator on fixed noise.
 
@@ -179,7 +179,7 @@ class GanMeasures:
         classes:Sequence[int]|None=None, # the set to be confused, when the classifier has more than two
         seed:int=0, # of the noise
         z:torch.Tensor|None=None, # [N, z_dim] given noise, instead of `n` and `seed`
-        neighbours:bool=False, # also KID, density and coverage, in `features`
+        neighbours:bool=True, # also KID, density and coverage, in the same space as the Fréchet distance, against up to `n` real images
     ):
         self.classifiers, self.tau, self.classes, self.neighbours = as_classifiers(classifier), tau, classes, neighbours
         for c in self.classifiers: check_classifier(c, samples)
@@ -188,12 +188,13 @@ class GanMeasures:
         self.n, self.seed, self.z = n if z is None else len(z), seed, z
         own = classifier_features(self.classifiers[0])
         self.spaces = {"focd": own} | ({} if features is None else {"frechet": as_features(features)})
-        self._real = {k: image_features(samples, space) for k, space in self.spaces.items()}
-        self._reference = {k: feature_statistics(f, self.spaces[k].name) for k, f in self._real.items()}
+        real = {k: image_features(samples, space) for k, space in self.spaces.items()}
+        self._reference = {k: feature_statistics(f, self.spaces[k].name) for k, f in real.items()}
+        self._near = next(reversed(real.values()))[np.random.default_rng(seed).permutation(len(samples))[:self.n]]
 
     def __call__(self,
         generator:nn.Module, # unchanged
-    )->dict[str, Any]: # `acd`, `yield`, `histogram` (20 counts of p), `focd`, and what else was asked for
+    )->dict[str, Any]: # `acd`, `yield`, `histogram` (20 counts of p), `focd`, `kid`, `density`, `coverage`, and what else was asked for
         "Measure a generator."
         images = generate(generator, self.n, self.seed, z=self.z)
         probs = predict_probs(self.classifiers, images)
@@ -206,10 +207,8 @@ class GanMeasures:
             if not np.isfinite(features).all(): raise FloatingPointError("the generator's images have features that are not finite")
             measured[key] = frechet_distance(feature_statistics(features, space.name), self._reference[key], warn=False)
         if self.neighbours:
-            from ambiguity_nb.fid import density_coverage, kid
-
-            measured["kid"] = kid(features, self._real[key])
-            measured["density"], measured["coverage"] = density_coverage(features, self._real[key])
+            measured["kid"] = kid(features, self._near)
+            if len(self._near) > 5: measured["density"], measured["coverage"] = density_coverage(features, self._near)
         return measured
 
 # %% ../nbs/06_gasten.ipynb #6c6e9a41

@@ -36,7 +36,7 @@ def plain(
     if isinstance(value, Path): return value.as_posix()
     raise TypeError(f"cannot write a {type(value).__name__} to JSON; log numbers, text, arrays, and dicts and lists of them")
 
-# %% ../nbs/tracking.ipynb #83d49066
+# %% ../nbs/tracking.ipynb #ff513763
 class Run:
     "One run folder, and the Weights & Biases run beside it if there is one. Made by `open_run`."
 
@@ -59,7 +59,7 @@ class Run:
         if "epoch" in record: self._records = [r for r in self._records if _key(r) != key]
         self._records.append(record)
         with atomic_path(self.folder / "metrics.jsonl") as path: path.write_text("".join(json.dumps(r) + "\n" for r in self._records))
-        if self._wandb: self._wandb.log({f"{phase}/{k}" if phase else k: v for k, v in record.items() if k != "phase"})
+        if self._wandb: self._wandb.log({f"{record['phase']}/{k}" if "phase" in record else k: _media(k, v) for k, v in record.items() if k != "phase"})
 
     def metrics(self,
         phase:str|None=None, # only records of this phase
@@ -101,6 +101,14 @@ class Run:
     def finish(self)->None:
         "End the Weights & Biases run, if there is one."
         if self._wandb: self._wandb.finish()
+
+
+def _media(key:str, value:Any)->Any:
+    "A value as Weights & Biases shows it: counts named `histogram` are those of equal bins from 0 to 1."
+    if key != "histogram": return value
+    import wandb
+
+    return wandb.Histogram(np_histogram=(np.array(value), np.linspace(0, 1, len(value) + 1)))
 
 
 def _key(record:dict)->tuple:

@@ -15,6 +15,7 @@ def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     run = open_run("demo", {"lr": .1}, root=tmp_path, wandb="offline", group="step 1")
     run.log({"epoch": 1, "loss": .5}, phase="gan")
+    run.log({"epoch": 1, "phase": "seed0-step1", "histogram": [1, 0, 3]})
     figure, ax = plt.subplots()
     ax.plot([1, 2])
     run.save_figure("losses", figure)
@@ -23,9 +24,11 @@ def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
     offline = list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(offline) == 1
     deadline = time.time() + 30  # wandb's own process writes the file
-    while offline[0].stat().st_size < 500: assert time.time() < deadline, "no records in the offline run"
+    for expected in (b"gan/loss", b"seed0-step1/histogram", b'_type\x82\x01\x0b"histogram"'):  # the last: as a histogram, not as a list
+        while expected not in offline[0].read_bytes(): assert time.time() < deadline, f"{expected} is not in the offline run"
     assert list((run.folder / "wandb").glob("offline-run-*/files/media/images/figures/*.png"))
-    assert [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == [{"phase": "gan", "epoch": 1, "loss": .5}]
+    assert [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == [{"phase": "gan", "epoch": 1, "loss": .5},
+                                                                                                               {"epoch": 1, "phase": "seed0-step1", "histogram": [1, 0, 3]}]
     assert Path(run.folder / "figures" / "losses.png").exists()
 
 
