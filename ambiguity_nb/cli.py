@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['command_names', 'make_parser', 'main']
 
-# %% ../nbs/cli.ipynb #e732b675
+# %% ../nbs/cli.ipynb #7cea8121
+import inspect
 import logging
 import re
 import sys
@@ -59,7 +60,14 @@ def _usage()->str:
             f"usage: ambiguity COMMAND [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
             "`ambiguity COMMAND --help` lists a command's settings.")
 
-# %% ../nbs/cli.ipynb #98130cd6
+# %% ../nbs/cli.ipynb #50562925
+def _bracketed(words:Sequence[str], function)->list[str]:
+    "Flags of lists may be written `--seeds 0,1,2` instead of `--seeds [0,1,2]`."
+    lists = {f"--{k}" for k, v in inspect.signature(function).parameters.items() if "list[" in str(v.annotation)}
+    parts = [part for word in words for part in (word.split("=", 1) if word.split("=", 1)[0] in lists else [word])]
+    return [f"[{part}]" if flag in lists and part[:1] not in ("[", "{", "-") and part != "null" else part for flag, part in zip(["", *parts], parts, strict=False)]
+
+
 def main(
     args:Sequence[str]|None=None, # words after `ambiguity`; those of the process when None
 )->int: # exit code: 0 done, 2 something for the user to mend
@@ -80,7 +88,7 @@ def main(
     logging.getLogger("ambiguity_nb").setLevel(logging.INFO)
     function, parser = _function(args[0]), make_parser(args[0])
     words = [re.sub(r"^--[\w-]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), word) for word in args[1:]]   # --z-dim is --z_dim
-    settings = parser.parse_args(words)
+    settings = parser.parse_args(_bracketed(words, function))
     settings.pop("config", None)
     try:
         result = function(**vars(settings))
