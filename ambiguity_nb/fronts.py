@@ -114,6 +114,7 @@ def plot_epochs(
     plot_images(np.concatenate(rows), n_cols=n, ax=ax)
     pad = max(2, round(.12 * width))                                          # as `plot_images` spaces them
     for i, label in enumerate(labels): ax.text(-pad, pad + height / 2 + i * (height + pad), label, ha="right", va="center", fontsize=7)
+    ax.set_xlim(left=-3.2 * (width + pad))                                    # room for the labels, whatever the size of the figure
     return ax
 
 # %% ../nbs/06b_fronts.ipynb #781db7b4
