@@ -19,7 +19,7 @@ from .data import Samples, plot_images
 from .explanations import Explanation, class_baselines, explain, plot_explanations
 from .models import check_classifier, predict_embeddings, predict_logits
 from .pattern_search import PatternSearch, plot_search, search_patterns
-from .patterns import Patterns, ambiguous, find_patterns, nearest_rows, pattern_colors, plot_patterns, unit_rows
+from .patterns import Patterns, ambiguous_rows, find_patterns, nearest_rows, pattern_colors, plot_patterns, unit_rows
 from .prototypes import choose_prototypes, compare_prototypes, describe_prototypes, map_places, plot_map, plot_prototypes
 
 # %% ../nbs/08c_bridge.ipynb #82f46d90
@@ -265,7 +265,7 @@ def study_patterns(
     if prototypes_in not in ("reduced", "embedding"): raise ValueError(f"prototypes_in is {prototypes_in!r}; choose 'reduced' or 'embedding'")
     check_classifier(model, inputs)
     probs = _softmax(predict_logits(model, inputs, device=device))
-    keep = ambiguous(probs, tau)
+    keep = ambiguous_rows(probs, tau)
     if len(keep) == 0:
         raise ValueError(f"none of {len(inputs)} inputs is ambiguous at tau = {tau}; the nearest is {_top_two(probs).min() / 2:.2f} from a tie. "
                          "Raise tau, give more inputs, or train the generator with a larger weight on confusion (alpha)")

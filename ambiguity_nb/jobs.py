@@ -21,7 +21,7 @@ from .gasten import GanMeasures, plot_generated, plot_history, quick_settings, t
 from .inception import inception_features
 from .models import build_model, model_names, predict_logits
 from .networks import generate, save_generator
-from .patterns import ambiguous
+from .patterns import ambiguous_rows
 from .prototypes import plot_prototypes
 from .report import Report
 from .score_plots import plot_agreement, plot_data_map, plot_hardest, plot_trajectories
@@ -131,7 +131,7 @@ def _demo_report(run:Run, scores:Characterization, study:PatternStudy, gan_histo
     "Draw the figures of the demonstration and write its page."
     test, classes, tau = study.test, study.test.classes, run.config["tau"]
     p_test = torch.from_numpy(predict_logits(scores.model, test)).softmax(1)[:, 1].numpy()
-    unsure, n_found, sizes = ambiguous(p_test, tau), len(study.inputs), study.patterns.sizes()
+    unsure, n_found, sizes = ambiguous_rows(p_test, tau), len(study.inputs), study.patterns.sizes()
     report = Report(
         f"Is it a {classes[1]} or a {classes[0]}?",
         f"A small classifier learned to tell {classes[1]} from {classes[0]}. Which training images did it find hard, and which images can it not decide on? "

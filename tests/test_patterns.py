@@ -1,27 +1,30 @@
 """Patterns beyond the notebook: properties on random data, agreement with scikit-learn and umap, small n, no traces, many rows."""
 # ruff: noqa: NPY002
+import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import umap  # noqa: F401 - its import warns that TensorFlow is missing; not to be taken for a warning of ours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.datasets import load_digits, make_blobs
 
 from ambiguity_nb.pattern_search import agreement, search_patterns
-from ambiguity_nb.patterns import Patterns, ambiguous, cluster_quality, cluster_rows, find_patterns, load_patterns, reduce_embeddings, silhouettes, unit_rows
+from ambiguity_nb.patterns import Patterns, ambiguous_rows, cluster_quality, cluster_rows, find_patterns, load_patterns, reduce_embeddings, silhouettes, unit_rows
 
 
 @given(st.lists(st.floats(0, 1), max_size=50), st.floats(.01, .5))
 def test_ambiguous_of_one_and_two_columns_agree(p, tau):
     p = np.array(p)
-    rows = ambiguous(p, tau)
+    rows = ambiguous_rows(p, tau)
     assert (np.abs(p[rows] - .5) <= tau + 2e-9).all() and (np.abs(np.delete(p, rows) - .5) > tau).all()
-    if len(p): assert set(ambiguous(np.stack([1 - p, p], 1), tau)) ^ set(rows) <= set(np.flatnonzero(np.abs(np.abs(p - .5) - tau) < 1e-8))
+    if len(p): assert set(ambiguous_rows(np.stack([1 - p, p], 1), tau)) ^ set(rows) <= set(np.flatnonzero(np.abs(np.abs(p - .5) - tau) < 1e-8))
 
 
 @given(st.integers(4, 60), st.integers(1, 5), st.integers(2, 5), st.integers(0, 10_000))
@@ -143,3 +146,10 @@ def test_fifteen_thousand_rows_in_little_memory():
     x, y = make_blobs(15_000, n_features=100, centers=8, random_state=0)
     found = find_patterns(x, n_clusters=8)
     assert metrics.adjusted_rand_score(y, found.labels) > .95
+
+
+def test_umap_leaves_torch_threads_alone():
+    code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import reduce_embeddings\nbefore = torch.get_num_threads()\n"
+            "reduce_embeddings(np.random.default_rng(0).standard_normal((60, 4)), 'umap', n_components=2)\nassert torch.get_num_threads() == before == 1")
+    # numba's threads start with its first kernel, so in a process of its own
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, cwd=Path(__file__).parents[1])

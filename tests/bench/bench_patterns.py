@@ -15,7 +15,7 @@ import torch
 from ambiguity_nb.data import load_samples
 from ambiguity_nb.models import cnn, predict_embeddings, predict_logits
 from ambiguity_nb.pattern_search import agreement, clustering_stability, search_patterns
-from ambiguity_nb.patterns import ambiguous, find_patterns, silhouettes, unit_rows
+from ambiguity_nb.patterns import ambiguous_rows, find_patterns, silhouettes, unit_rows
 from ambiguity_nb.prototypes import choose_prototypes
 from ambiguity_nb.training import fit
 
@@ -75,7 +75,7 @@ def main(full: bool = False, rows: int | None = None) -> None:
     images = mixtures(model, train, 15_000)
     start = time.perf_counter()
     p = torch.softmax(torch.from_numpy(predict_logits(model, images)), 1)[:, 1].numpy()
-    kept = images.subset(ambiguous(p))
+    kept = images.subset(ambiguous_rows(p))
     embeddings = predict_embeddings(model, kept)
     patterns = find_patterns(embeddings, n_clusters=8)
     choose_prototypes(patterns.reduced, patterns.labels)
