@@ -67,7 +67,7 @@ def grid_cells(
     return [Cell(seed, epoch, classifier, *pair) for seed, epoch, classifier in itertools.product(seeds, step1_epochs, classifiers)
             for pair in pairs if pair[1] != 0 or pair == plain]
 
-# %% ../nbs/06c_gasten_grid.ipynb #a6a704c2
+# %% ../nbs/06c_gasten_grid.ipynb #c456ef14
 def _run_step1(samples:Samples, folder:Path, seed:int, n_epochs:int, gan:dict, n_threads:int)->tuple[int, list[dict]]:
     "Train a seed's step 1, or go on with it; the seed and the history."
     if n_threads: torch.set_num_threads(n_threads)
@@ -96,7 +96,7 @@ def _run_cell(cell:Cell, samples:Samples, classifier, folder:Path, step2_epochs:
     return {"cell": cell, "history": run.history, "row": {
         "seed": cell.seed, "step1_epoch": cell.step1_epoch, "classifier": cell.classifier, "confusion": cell.confusion, "alpha": str(cell.alpha), "epoch": epoch,
         "ambiguous": result["ambiguous"], "yield": result["ambiguous"] / n_generated, "acd": measured["acd"], "focd": measured["focd"],
-        **({"frechet": measured["frechet"]} if features else {}), "frechet_ambiguous": result["frechet_ambiguous"], **result["judge"],
+        **{k: measured[k] for k in ("frechet", "kid", "density", "coverage") if k in measured}, "frechet_ambiguous": result["frechet_ambiguous"], **result["judge"],
         "seconds": sum(h["seconds"] for h in run.history), "folder": cell.name}}
 
 
