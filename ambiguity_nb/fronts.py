@@ -79,7 +79,8 @@ def plot_fronts(
         ax.plot(rows[distance], rows["acd"], marker + "-", ms=4, lw=.6, alpha=.8, label=name)
     front = table[table["on_front"]].sort_values(distance)
     ax.step(front[distance], front["acd"], where="post", color="black", lw=1.5, label="Pareto front")
-    ax.set(xlabel=f"Fréchet distance ({distance})", ylabel="ACD")
+    wide = table[distance].max() > 30 * table[distance].min() > 0
+    ax.set(xlabel=f"Fréchet distance ({distance})", ylabel="ACD", xscale="log" if wide else "linear")
     ax.legend(fontsize=7)
     return ax
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['discriminator_loss', 'generator_loss', 'critic_loss', 'critic_generator_loss', 'gradient_penalty', 'confusion_abs',
-           'confusion_gaussian', 'confusion_kl', 'confusion_kldb', 'confusion_loss', 'as_classifiers', 'mean_log_probs',
-           'predict_probs', 'GanMeasures', 'pareto_front', 'min_norm_weights', 'Nets', 'gan_step', 'shift_images',
-           'GanRun', 'saved_epochs', 'load_epoch', 'train_gan', 'train_gasten', 'AmbiguousImages', 'generate_ambiguous',
-           'quick_settings', 'plot_generated', 'plot_history']
+           'confusion_gaussian', 'confusion_kl', 'confusion_kldb', 'usual_alpha', 'confusion_loss', 'as_classifiers',
+           'mean_log_probs', 'predict_probs', 'GanMeasures', 'pareto_front', 'min_norm_weights', 'Nets', 'gan_step',
+           'shift_images', 'GanRun', 'saved_epochs', 'load_epoch', 'train_gan', 'train_gasten', 'AmbiguousImages',
+           'generate_ambiguous', 'quick_settings', 'plot_generated', 'plot_history']
 
 # %% ../nbs/06_gasten.ipynb #65dd319c
 import math
@@ -77,7 +77,7 @@ def gradient_penalty(
 
 _gan_losses = {"ns": (discriminator_loss, generator_loss), "wgan-gp": (critic_loss, critic_generator_loss)}
 
-# %% ../nbs/06_gasten.ipynb #7cd6b6df
+# %% ../nbs/06_gasten.ipynb #309f0947
 def confusion_abs(
     log_probs:torch.Tensor, # [B, 2]
 )->torch.Tensor: # [B] in [0, .5]
@@ -107,6 +107,18 @@ def confusion_kldb(
 )->torch.Tensor: # [B] nats, at least 0
     "KL divergence from the prediction of the distribution that is uniform on a set of classes."
     return -math.log(len(classes)) - log_probs[:, list(classes)].mean(1)
+
+
+def usual_alpha(
+    confusion:str, # "abs", "gaussian", "kl" or "kldb"
+)->float: # about where images were both realistic and ambiguous, on pairs of digits and clothes
+    """The weight that suits a confusion loss.
+
+    Raises `ValueError` for an unknown loss.
+    """
+    weights = {"abs": 25., "gaussian": 2., "kl": 10., "kldb": 5.}
+    if confusion not in weights: raise ValueError(f"unknown confusion loss {confusion!r}; choose from {sorted(weights)}")
+    return weights[confusion]
 
 
 def confusion_loss(
@@ -597,7 +609,7 @@ def train_gan(
     nets = Nets(generator, discriminator, lr, betas, ema, resolve_device(device))
     return _train(samples, nets, n_epochs, 1, settings, None, 0., folder, measures, save_every, measure_every, progress, log)
 
-# %% ../nbs/06_gasten.ipynb #20f6f522
+# %% ../nbs/06_gasten.ipynb #c04d7079
 def train_gasten(
     samples:Samples, # N real images, those of step 1
     classifier:nn.Module|Sequence[nn.Module], # audited, one or several; unchanged
@@ -605,8 +617,8 @@ def train_gasten(
     n_epochs:int=10, # passes over the samples
     *,
     start_epoch:int|None=None, # epoch of step 1 to start from, when `start` is a folder; the last saved when None
-    alpha:float|str|Sequence[float]|Callable=25., # weight of the confusion loss: a number, one per epoch, a function of the epoch, "mgda" or "mgda:norm"
-    confusion:str="abs", # "abs", "gaussian", "kl" or "kldb"
+    alpha:float|str|Sequence[float]|Callable|None=None, # weight of the confusion loss: a number, one per epoch, a function of the epoch, "mgda" or "mgda:norm"; what suits the loss when None
+    confusion:str="gaussian", # "abs" (the paper's), "gaussian", "kl" or "kldb"
     variance:float=.01, # of confusion="gaussian"
     classes:Sequence[int]|None=None, # the set to be confused, for classifiers of more than two classes
     several:str="mean", # several classifiers: "mean" of their probabilities, or "sum" of their losses
@@ -639,8 +651,8 @@ def train_gasten(
         start: step 1, its run or its folder
         n_epochs: passes over the samples
         start_epoch: epoch of step 1 to start from, when start is a folder
-        alpha: weight of the confusion loss, a number, one per epoch, "mgda" or "mgda:norm"
-        confusion: "abs", "gaussian", "kl" or "kldb"
+        alpha: weight of the confusion loss, a number, one per epoch, "mgda" or "mgda:norm"; what suits the loss when not given
+        confusion: "abs" (the paper's), "gaussian", "kl" or "kldb"
         variance: of the gaussian confusion loss
         classes: the set to be confused, for classifiers of more than two classes
         several: several classifiers, "mean" of their probabilities or "sum" of their losses
@@ -662,6 +674,7 @@ def train_gasten(
         progress: show a bar
         log: called with each epoch's record
     """
+    alpha = usual_alpha(confusion) if alpha is None else alpha
     _check_alpha(alpha)
     classifiers = as_classifiers(classifier)
     for c in classifiers: check_classifier(c, samples)
@@ -731,13 +744,13 @@ def generate_ambiguous(
         for part, value in zip(kept, (images[torch.from_numpy(keep)], p[keep], rows[keep]), strict=True): part.append(value)
     return AmbiguousImages(torch.cat(kept.images), np.concatenate(kept.p), np.concatenate(kept.index))
 
-# %% ../nbs/06_gasten.ipynb #1682b2a3
+# %% ../nbs/06_gasten.ipynb #827c0e14
 def quick_settings(
 )->dict[str, dict]: # keyword arguments: "gan" for `train_gan`, "gasten" for `train_gasten`
     "Settings for about a thousand small grey images on two cores, about a minute in all."
     shared = {"batch_size": 64, "shift": 3, "ema": .99}
     return {"gan": {"n_epochs": 80, "filters": 32, "lr": 2e-4, "save_every": 40, "measure_every": 10, **shared},
-            "gasten": {"n_epochs": 15, "alpha": 25., "lr": 2e-4, "save_every": 5, **shared}}
+            "gasten": {"n_epochs": 15, "confusion": "abs", "alpha": 25., "lr": 2e-4, "save_every": 5, **shared}}
 
 
 def plot_generated(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'gasten']
 
-# %% ../nbs/gasten_job.ipynb #e993f20d
+# %% ../nbs/gasten_job.ipynb #744acdc1
 import functools
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 from .data import Samples, load_samples
 from .fid import dataset_features
 from .fronts import epoch_table, plot_epochs, plot_fronts
-from .gasten import generate_ambiguous, load_epoch, plot_generated
+from .gasten import generate_ambiguous, load_epoch, plot_generated, usual_alpha
 from .gasten_grid import gasten_grid, grid_cells
 from .inception import inception_features
 from .jobs import load_classifier, save_classifier
@@ -25,7 +25,7 @@ from .report import Report
 from .tracking import Run, open_run
 from .training import evaluate, fit
 
-# %% ../nbs/gasten_job.ipynb #dde3b8e6
+# %% ../nbs/gasten_job.ipynb #9c48ea19
 logger = logging.getLogger(__name__)
 
 
@@ -82,8 +82,8 @@ def gasten(
         classifier_epochs: of the classifiers trained here
         classifier_lr: their learning rate
         together: also confuse all the classifiers at once (the mean of their probabilities)
-        alphas: weights of the confusion loss, numbers, mgda and mgda:norm, or such lists by loss, as in {abs: [25], kl: [10]}; [25] when left out
-        confusions: confusion losses, abs, gaussian and kl, each with every weight; [abs] when left out; not with weights by loss
+        alphas: weights of the confusion loss, numbers, mgda and mgda:norm, or such lists by loss, as in {abs: [25], kl: [10]}; what suits each loss when left out
+        confusions: confusion losses, abs (the paper's), gaussian and kl, each with every weight; [gaussian] when left out; not with weights by loss
         step1_epochs: epochs of step 1 to start step 2 from; [10] when left out
         step2_epochs: of each cell of the grid
         seeds: each with a step 1 of its own; [0] when left out
@@ -113,11 +113,13 @@ def gasten(
         wandb: off, offline or online
         progress: show progress bars
     """
-    nf, alphas, confusions, step1_epochs, seeds = (nf or ([] if classifiers else [2])), alphas or [25.], confusions or ["abs"], step1_epochs or [10], seeds or [0]
+    if isinstance(alphas, dict) and confusions: raise ValueError(f"alphas are given by loss and confusions too ({confusions}); leave `confusions` out")
+    confusions = list(alphas) if isinstance(alphas, dict) else confusions or ["gaussian"]
+    alphas = alphas or {k: [usual_alpha(k)] for k in confusions}
+    nf, step1_epochs, seeds = nf or ([] if classifiers else [2]), step1_epochs or [10], seeds or [0]
     config = {k: [str(p) for p in v] if k == "classifiers" and v else v for k, v in locals().items()
               if k not in ("name", "root", "data_root", "device", "wandb", "progress", "n_jobs")}
     if classifiers and nf: raise ValueError("give `nf` (classifiers to train) or `classifiers` (files), not both")
-    if isinstance(alphas, dict) and confusions != ["abs"]: raise ValueError(f"alphas are given by loss and confusions too ({confusions}); leave `confusions` out")
     if features not in ("dataset", "inception", "classifier"): raise ValueError(f"unknown features {features!r}; choose from ['dataset', 'inception', 'classifier']")
     names = [f"nf{n}" for n in nf] or [path.stem for path in classifiers]
     cells = grid_cells([*names, "together"] if together else names, alphas, confusions, step1_epochs, seeds)
@@ -178,14 +180,14 @@ def _gasten_report(run:Run, train:Samples, audited:dict, accuracies:dict, table:
 
     failed = table["error"].notna() if "error" in table else pd.Series(False, index=table.index)
     done = table[~failed]
-    report = Report(f"What is between {train.classes[1]} and {train.classes[0]}?", f"{len(table)} GASTeN runs against {len(accuracies)} classifiers of {train.name}.", {
+    report = Report(f"What is between {train.classes[1]} and {train.classes[0]}?", f"{len(table)} GASTeN runs against {len(accuracies)} {'classifier' if len(accuracies) == 1 else 'classifiers'} of {train.name}.", {
         "real images": f"{len(train):,}", **{f"accuracy of {n}": f"{a:.2%}" for n, a in accuracies.items()}, "runs": f"{len(table)}", "diverged": f"{int(failed.sum())}"})
     if len(done):
         distance = "frechet" if "frechet" in done else "focd"
         report.add("Every run", f"Ambiguous images among {n_generated:,} generated, within {tau} of one half; the average confusion distance; and Fréchet distances, lower is more like the real images. "
                    "The judge, a LeNet of all classes that took no part, says how sure it is between the two (confidence, entropy in bits), how much of its probability is on them (mass), and of how many images it is undecided.",
                    table=done.drop(columns=["folder", "seconds", *(c for c in ("seed", "step1_epoch", "confusion") if done[c].nunique() == 1)])
-                   .rename(columns={"step1_epoch": "from epoch", "frechet_ambiguous": "of the ambiguous"} | {k: k.replace("judge_", "judge: ") for k in done}).round(3))
+                   .rename(columns={"step1_epoch": "from epoch", "frechet_ambiguous": "of the ambiguous"} | {k: k.replace("judge_", "judge: ") for k in done if k.startswith("judge_")}).round(3))
         folder, epochs = run.folder / "checkpoints", {}
         for classifier, rows in done.groupby("classifier", sort=False):
             fronts = epoch_table({f"{r.confusion} {r.alpha} from {r.step1_epoch}, seed {r.seed}": load_epoch(folder / r.folder) for r in rows.itertuples()}, distance)
