@@ -213,6 +213,7 @@ def _class_index(self:Samples, name:str|int)->int:
     "Position of a class given by name or number."
     if isinstance(name, (int, np.integer)) and 0 <= name < self.n_classes: return int(name)
     if str(name) in self.classes: return self.classes.index(str(name))
+    if str(name).isdecimal() and int(name) < self.n_classes: return int(name)         # a number from a command line or a file
     raise ValueError(f"{self.name!r} has no class {name!r}; choose from {list(self.classes)}")
 
 

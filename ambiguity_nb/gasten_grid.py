@@ -24,7 +24,7 @@ from .fronts import best, epoch_table, second_opinion
 from .gasten import GanMeasures, as_classifiers, confusion_loss, generate_ambiguous, load_epoch, saved_epochs, train_gan, train_gasten
 from .gasten import _check_alpha
 
-# %% ../nbs/06c_gasten_grid.ipynb #216c32ca
+# %% ../nbs/06c_gasten_grid.ipynb #0aa0a082
 @dataclass(frozen=True)
 class Cell:
     "One combination of a grid."
@@ -44,7 +44,7 @@ class Cell:
 def grid_cells(
     classifiers:Sequence[str], # names
     alphas:Sequence[float|str]|Mapping[str, Sequence[float|str]], # weights, "mgda", "mgda:norm"; or confusion losses, each with its own weights
-    confusions:Sequence[str]=("gaussian",), # losses, each with every weight; not used when `alphas` names them
+    confusions:Sequence[str]=("abs",), # losses, each with every weight; not used when `alphas` names them
     step1_epochs:Sequence[int]=(10,), # epochs of step 1 to start from
     seeds:Sequence[int]=(0,), # a step 1 for each
 )->list[Cell]: # every combination; with weight 0 the loss does not matter, so only the first is taken
@@ -67,7 +67,7 @@ def grid_cells(
     return [Cell(seed, epoch, classifier, *pair) for seed, epoch, classifier in itertools.product(seeds, step1_epochs, classifiers)
             for pair in pairs if pair[1] != 0 or pair == plain]
 
-# %% ../nbs/06c_gasten_grid.ipynb #0fb5bed5
+# %% ../nbs/06c_gasten_grid.ipynb #c456ef14
 def _run_step1(samples:Samples, folder:Path, seed:int, n_epochs:int, gan:dict, n_threads:int)->tuple[int, list[dict]]:
     "Train a seed's step 1, or go on with it; the seed and the history."
     if n_threads: torch.set_num_threads(n_threads)
@@ -105,8 +105,8 @@ def gasten_grid(
     classifiers:Mapping[str, nn.Module|Sequence[nn.Module]], # name to a classifier, or to several that are confused together
     folder:str|Path, # of the grid; what is found there is continued
     *,
-    alphas:Sequence[float|str]|Mapping[str, Sequence[float|str]]=(2.,), # weights of the confusion loss, "mgda", "mgda:norm"; or losses, each with its own weights
-    confusions:Sequence[str]=("gaussian",), # confusion losses, each with every weight; not used when `alphas` names them
+    alphas:Sequence[float|str]|Mapping[str, Sequence[float|str]]=(25.,), # weights of the confusion loss, "mgda", "mgda:norm"; or losses, each with its own weights
+    confusions:Sequence[str]=("abs",), # confusion losses, each with every weight; not used when `alphas` names them
     step1_epochs:Sequence[int]=(10,), # epochs of step 1 to start from; step 1 is trained up to the last
     step2_epochs:int=10, # of each cell
     seeds:Sequence[int]=(0,), # a step 1 for each

@@ -25,7 +25,7 @@ from .report import Report
 from .tracking import Run, open_run
 from .training import evaluate, fit
 
-# %% ../nbs/gasten_job.ipynb #9c48ea19
+# %% ../nbs/gasten_job.ipynb #b7c86440
 logger = logging.getLogger(__name__)
 
 
@@ -83,7 +83,7 @@ def gasten(
         classifier_lr: their learning rate
         together: also confuse all the classifiers at once (the mean of their probabilities)
         alphas: weights of the confusion loss, numbers, mgda and mgda:norm, or such lists by loss, as in {abs: [25], kl: [10]}; what suits each loss when left out
-        confusions: confusion losses, abs (the paper's), gaussian and kl, each with every weight; [gaussian] when left out; not with weights by loss
+        confusions: confusion losses, abs (the paper's), gaussian and kl, each with every weight; [abs] when left out; not with weights by loss
         step1_epochs: epochs of step 1 to start step 2 from; [10] when left out
         step2_epochs: of each cell of the grid
         seeds: each with a step 1 of its own; [0] when left out
@@ -114,7 +114,7 @@ def gasten(
         progress: show progress bars
     """
     if isinstance(alphas, dict) and confusions: raise ValueError(f"alphas are given by loss and confusions too ({confusions}); leave `confusions` out")
-    confusions = list(alphas) if isinstance(alphas, dict) else confusions or ["gaussian"]
+    confusions = list(alphas) if isinstance(alphas, dict) else confusions or ["abs"]
     alphas = alphas or {k: [usual_alpha(k)] for k in confusions}
     nf, step1_epochs, seeds = nf or ([] if classifiers else [2]), step1_epochs or [10], seeds or [0]
     config = {k: [str(p) for p in v] if k == "classifiers" and v else v for k, v in locals().items()

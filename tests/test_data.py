@@ -141,3 +141,11 @@ def test_openml_without_network_says_what_to_copy(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_openml, "_DATA_INFO", "http://127.0.0.1:9/data/{}")
     with pytest.raises(ConnectionError, match="not in the cache and openml.org was not reached"): from_openml(7, cache=tmp_path)
+
+
+def test_a_class_number_may_be_text():
+    "As on a command line; names come first, so that \"1\" of the classes (\"1\", \"0\") is the one called so."
+    x, y = np.zeros((4, 1, 2, 2), np.uint8), np.array([0, 0, 1, 1])
+    assert Samples(x, y, ("sandal", "sneaker"), "clothes").binary("1", "0").classes == ("sandal", "sneaker")
+    assert Samples(x, y, ("1", "0"), "swapped").binary("1", "0").classes == ("0", "1")
+    with pytest.raises(ValueError, match="no class '2'"): Samples(x, y, ("sandal", "sneaker"), "clothes").binary("2", "0")
