@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from ambiguity_nb.data import from_openml, load_samples
+from ambiguity_nb.data import Samples, from_openml, load_samples
 
 arff = b"""@RELATION tiny
 @ATTRIBUTE size REAL
