@@ -176,7 +176,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_components_do_not_import_the_frame_or_higher_numbers():
-    order = [p.stem for p in notebooks if re.match(r"\d\d", p.stem)]
+    order = [p.stem for p in notebooks if re.match(r"\d\d", p.stem) and "#| default_exp" in p.read_text()]  # a page of results exports nothing
     names = [re.sub(r"^\d\d[a-z]?_", "", stem) for stem in order]
     for position, name in enumerate(names):
         source = (root / "ambiguity_nb" / f"{name}.py").read_text()
