@@ -432,9 +432,9 @@ def benchmark(
     store = Store(store, grid) if not isinstance(store, Store) else Store(store.folder, grid)
     store.claim({name: (data.x, data.y) for name, data in (samples or {}).items() if name in grid.datasets} | _given_data(given or {}, {c.kind for c in cells}))
     deaths = 0
-    while todo := [c for c in cells if not store.done(c, failed=not retry or deaths > 0)]:
+    while pending := [c for c in cells if not store.done(c, failed=not retry or deaths > 0)]:
         try:
-            for left, (cell, frame, record) in zip(range(len(todo) - 1, -1, -1), _results(todo, grid, samples or {}, given or {}, n_jobs, scheduler), strict=True):
+            for left, (cell, frame, record) in zip(range(len(pending) - 1, -1, -1), _results(pending, grid, samples or {}, given or {}, n_jobs, scheduler), strict=True):
                 _keep(store, cell, frame, record)
                 if log: log(_summary(cell, record, left))
             break
@@ -562,12 +562,12 @@ def estimate(
     rows = {}
     for dataset, model in dict.fromkeys((c.dataset, c.model) for c in cells):
         mine = [c for c in cells if (c.dataset, c.model) == (dataset, model)]
-        todo = [c for c in mine if store is None or not store.done(c)]
+        pending = [c for c in mine if store is None or not store.done(c)]
         n, shape, n_classes = _size(dataset, samples or {}, grid)
-        one = n * _seconds_per_sample(grid, model, shape, n_classes, trial) if todo else 0.
+        one = n * _seconds_per_sample(grid, model, shape, n_classes, trial) if pending else 0.
         columns = 1 + 1.25 * len(grid.scores) if grid.keep_scores else 0
-        rows[f"{dataset}, {model}"] = {"cells": len(mine), "to_do": len(todo), "minutes": len(todo) * one / 60 / n_jobs,
-                                       "MB": len(todo) * (n * columns * 4 + 20_000) / 1e6}
+        rows[f"{dataset}, {model}"] = {"cells": len(mine), "to_do": len(pending), "minutes": len(pending) * one / 60 / n_jobs,
+                                       "MB": len(pending) * (n * columns * 4 + 20_000) / 1e6}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.loc["all"] = frame.sum()
     return frame.astype({"cells": int, "to_do": int})

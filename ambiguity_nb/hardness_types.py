@@ -435,10 +435,10 @@ def _class_position(samples:Samples, name)->int:
 
 def _mix(samples:Samples, rows, rng, level, classifier, tries:int=4)->np.ndarray:
     "Mixtures for some rows; each try takes new partners for those still without."
-    out, todo = samples.x[rows].copy(), np.arange(len(rows))
+    out, pending = samples.x[rows].copy(), np.arange(len(rows))
     for _ in range(tries):
-        if len(todo) == 0: break
-        own = rows[todo]
+        if len(pending) == 0: break
+        own = rows[pending]
         others = rng.integers(len(samples), size=(len(own), 16))
         a = samples.normalize(samples.x[own])
         distance = np.stack([(samples.normalize(samples.x[other]) - a).flatten(1).pow(2).sum(1).numpy() for other in others.T], 1)
@@ -449,8 +449,8 @@ def _mix(samples:Samples, rows, rng, level, classifier, tries:int=4)->np.ndarray
         found = ~np.isnan(t) & (samples.y[partner] != samples.y[own])
         weight = t[found].reshape(-1, *[1] * (out.ndim - 1))
         mixed = (1 - weight) * samples.x[own[found]] + weight * samples.x[partner[found]]
-        out[todo[found]] = np.rint(mixed).astype(np.uint8) if out.dtype == np.uint8 else mixed.astype(np.float32)
-        todo = todo[~found]
+        out[pending[found]] = np.rint(mixed).astype(np.uint8) if out.dtype == np.uint8 else mixed.astype(np.float32)
+        pending = pending[~found]
     return out
 
 # %% ../nbs/01_hardness_types.ipynb #804544c9
