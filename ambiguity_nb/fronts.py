@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .data import Samples, plot_images
+from .data import Samples, image_gap, plot_images
 from .fid import balance_and_mass
 from .gasten import GanRun, load_epoch, pareto_front, predict_probs, saved_epochs
 from .networks import generate
@@ -113,7 +113,7 @@ def plot_epochs(
     _, _, height, width = rows[0].shape
     if ax is None: _, ax = plt.subplots(figsize=(.5 * n + 1.6, .55 * len(rows) * height / width + .2), layout="constrained")
     plot_images(np.concatenate(rows), n_cols=n, ax=ax)
-    pad = max(2, round(.12 * width))                                          # as `plot_images` spaces them
+    pad = image_gap(width)
     for i, label in enumerate(labels): ax.text(-pad, pad + height / 2 + i * (height + pad), label, ha="right", va="center", fontsize=7)
     ax.set_xlim(left=-3.2 * (width + pad))                                    # room for the labels, whatever the size of the figure
     return ax

@@ -109,6 +109,15 @@ def confusion_kldb(
     return -math.log(len(classes)) - log_probs[:, list(classes)].mean(1)
 
 
+_confusions = {"abs": (confusion_abs, 25.), "gaussian": (confusion_gaussian, 1.), "kl": (confusion_kl, 10.), "kldb": (confusion_kldb, 5.)}
+
+
+def _known_confusion(name:str)->tuple[Callable, float]:
+    "A loss and its usual weight, or an error that lists the names."
+    if name not in _confusions: raise ValueError(f"unknown confusion loss {name!r}; choose from {sorted(_confusions)}")
+    return _confusions[name]
+
+
 def usual_alpha(
     confusion:str, # "abs", "gaussian", "kl" or "kldb"
 )->float: # at which digits stayed legible; pairs that are harder to confuse need less
@@ -116,9 +125,7 @@ def usual_alpha(
 
     Raises `ValueError` for an unknown loss.
     """
-    weights = {"abs": 25., "gaussian": 1., "kl": 10., "kldb": 5.}
-    if confusion not in weights: raise ValueError(f"unknown confusion loss {confusion!r}; choose from {sorted(weights)}")
-    return weights[confusion]
+    return _known_confusion(confusion)[1]
 
 
 def confusion_loss(
@@ -130,15 +137,13 @@ def confusion_loss(
 
     Raises `ValueError` for an unknown name, one that needs two classes, and a set that does not fit the classifier.
     """
-    losses = {"abs": confusion_abs, "gaussian": confusion_gaussian, "kl": confusion_kl, "kldb": confusion_kldb}
-    if name not in losses: raise ValueError(f"unknown confusion loss {name!r}; choose from {sorted(losses)}")
+    loss, _ = _known_confusion(name)
     if name != "kldb" and n_classes != 2:
         raise ValueError(f"confusion loss {name!r} is for 2 classes and the classifier has {n_classes}; use 'kldb' with `classes`")
     if name == "kldb":
         classes = [int(k) for k in options.get("classes", (0, 1) if n_classes == 2 else ())]
         if len(set(classes)) < 2 or len(set(classes)) != len(classes) or min(classes) < 0 or max(classes) >= n_classes:
             raise ValueError(f"classes are {classes}; expected at least two different ones of 0..{n_classes - 1}")
-    loss = losses[name]
     loss(torch.full((1, n_classes), -math.log(n_classes)), **options)        # a wrong option fails here, before any training
     return lambda log_probs: loss(log_probs, **options)
 

@@ -221,7 +221,8 @@ def test_sum_and_mean_of_two_classifiers(samples):
     np.testing.assert_allclose(predict_probs(pair, images).sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"confusion": "gaussian"}, {"confusion": "kl"}, {"alpha": "mgda"}], ids=str)
+@pytest.mark.parametrize("options", [{"alpha": 25.}, {"confusion": "gaussian", "alpha": 1.}, {"confusion": "kl", "alpha": 5.},
+                                     {"alpha": "mgda"}, {}], ids=str)
 def test_confusion_is_learned(samples, options):
     "A classifier that calls everything a five is brought into doubt, whatever the loss."
     classifier = cnn(2)
