@@ -51,7 +51,7 @@ def _areas(
     precision = above / np.maximum(above + false, 1)
     return 1 - wrong / (n_positive * n_negative), (positive * precision).sum(1) / n_positive
 
-
+# %% ../nbs/09_benchmark.ipynb #302c84f8
 def evaluate(
     hardness:np.ndarray, # [N] float, higher = harder
     flags:np.ndarray, # [N] bool, True = was made hard
@@ -80,7 +80,7 @@ def evaluate(
             result |= {f"{name}_low": float(low), f"{name}_high": float(high), f"{name}_se": float(draws.std())}
     return result
 
-
+# %% ../nbs/09_benchmark.ipynb #b3616886
 def _resamples(flags:np.ndarray, n:int, seed:int)->Iterator[np.ndarray]:
     "Weights [., N] of stratified bootstrap resamples, in pieces that fit into memory."
     rng = np.random.default_rng(seed)
@@ -116,7 +116,7 @@ def score_table(
         rows.append({"score": name, "by": by, "baseline": name in BASELINES, **evaluate(values[keep], flags[keep], n_bootstrap, seed=seed)})
     return pd.DataFrame(rows).sort_values("auroc", ascending=False, kind="stable", ignore_index=True)
 
-
+# %% ../nbs/09_benchmark.ipynb #d7a622af
 def score_columns(
     result:Characterization, # of N samples
 )->Iterator[tuple[str, str, np.ndarray]]: # score, "hardness" or "ambiguity", values [N]
@@ -149,7 +149,7 @@ class Cell:
         severity = "" if self.severity is None else f"_s{self.severity:.4g}"
         return f"{self.dataset}_{self.model}_{self.kind}_p{self.prop:.4g}{severity}_d{self.data_seed}_m{self.model_seed}".replace(":", "-")
 
-
+# %% ../nbs/09_benchmark.ipynb #5f8a8d2d
 @dataclass(frozen=True)
 class Grid:
     """What a benchmark varies, and what it holds fixed.
@@ -223,7 +223,7 @@ class Grid:
                                  "image models and types go with images, tabular_mlp with tables")
         return list(dict.fromkeys(cells))
 
-
+# %% ../nbs/09_benchmark.ipynb #4c9ff41d
 def _is_image(name:str, samples:Mapping[str, Samples])->bool:
     "Whether a data set holds images, without loading it."
     if name in samples: return samples[name].is_image
@@ -239,12 +239,12 @@ def _load(name:str, part:str, max_samples:int|None)->Samples:
     else: samples = load_samples(name, part)
     return _at_most(samples, max_samples)
 
-
+# %% ../nbs/09_benchmark.ipynb #2d993a3c
 def _at_most(samples:Samples, n:int|None)->Samples:
     "A stratified part of about `n` samples."
     return samples if n is None or len(samples) <= n else samples.split((n / len(samples), 1 - n / len(samples)), seed=0)[0]
 
-
+# %% ../nbs/09_benchmark.ipynb #817b8b8a
 def run_cell(
     cell:Cell, # what to do
     grid:Grid, # its fixed settings are used
@@ -272,7 +272,7 @@ def run_cell(
         "peak_mb": _peak_mb(), "threads": torch.get_num_threads()}
     return frame, record
 
-
+# %% ../nbs/09_benchmark.ipynb #72206854
 def _peak_mb()->float:
     "Highest resident memory of this process so far."
     try: import resource
@@ -377,7 +377,7 @@ class Store:
 
     def __len__(self)->int: return len(self.files())
 
-
+# %% ../nbs/09_benchmark.ipynb #0f0258b2
 def load_cells(
     store:Store|str|Path, # or its folder
     cells:Iterable[Cell]|None=None, # only these; all that are there when None
@@ -393,7 +393,7 @@ def load_cells(
         rows += [base | row | {"score_seconds": cost[row["score"]]["seconds"], "score_mb": cost[row["score"]]["MB"]} for row in record["scores"]]
     return pd.DataFrame(rows)
 
-
+# %% ../nbs/09_benchmark.ipynb #77dee325
 def load_failures(
     store:Store|str|Path, # or its folder
 )->pd.DataFrame: # a row per failed cell: its settings and the error
@@ -411,7 +411,7 @@ def _attempt(cell:Cell, grid:Grid, samples:Samples|None, given:Mapping[str, dict
     except Exception as error:  # recorded with its traceback, shown by `load_failures`
         return cell, pd.DataFrame(), {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
-
+# %% ../nbs/09_benchmark.ipynb #8e22b365
 def benchmark(
     grid:Grid, # what to compute
     store:Store|str|Path, # or its folder; cells that are there are not computed again
@@ -445,7 +445,7 @@ def benchmark(
                                    "lower `n_jobs`, then call again to go on") from error
     return load_cells(store, cells)
 
-
+# %% ../nbs/09_benchmark.ipynb #8e0cecbf
 def _keep(store:Store, cell:Cell, frame:pd.DataFrame, record:dict)->None:
     "Write a cell, or say why that is impossible."
     try: store.write(cell, frame, record)
@@ -454,7 +454,7 @@ def _keep(store:Store, cell:Cell, frame:pd.DataFrame, record:dict)->None:
         raise OSError(error.errno, f"cell {cell.name} was computed and not stored, for {full}: {error}. The {len(store)} cells in {str(store.folder)!r} are good; "
                       "make room and call again to go on") from error
 
-
+# %% ../nbs/09_benchmark.ipynb #cce44ca3
 def _summary(cell:Cell, record:dict, left:int)->dict:
     "What `log` is told about a cell."
     told = dataclasses.asdict(cell) | {"left": left}
@@ -462,12 +462,12 @@ def _summary(cell:Cell, record:dict, left:int)->dict:
     best = next(row for row in record["scores"] if row["by"] == "hardness")
     return told | {"seconds": round(record["seconds"], 2), "best": best["score"], "best_auroc": round(best["auroc"], 4)}
 
-
+# %% ../nbs/09_benchmark.ipynb #e384c808
 def _cores()->int:
     "Cores that this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-
+# %% ../nbs/09_benchmark.ipynb #36dab618
 def _worker_deaths()->tuple[type[BaseException], ...]:
     "The errors that say a worker process is gone."
     from concurrent.futures.process import BrokenProcessPool
@@ -475,13 +475,13 @@ def _worker_deaths()->tuple[type[BaseException], ...]:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     return BrokenProcessPool, TerminatedWorkerError
 
-
+# %% ../nbs/09_benchmark.ipynb #9bf5db49
 def _given_data(given:Mapping[str, dict], kinds:set[str])->dict[str, list[np.ndarray]]:
     "The arrays among the further arguments of `inject`, by a name; text counts too."
     return {f"{kind} {name}": [value.x if isinstance(value, Samples) else np.asarray(value)]
             for kind, options in given.items() if kind in kinds for name, value in options.items() if not callable(value)}
 
-
+# %% ../nbs/09_benchmark.ipynb #397e951c
 def _results(cells:Sequence[Cell], grid:Grid, samples:Mapping[str, Samples], given:Mapping[str, dict], n_jobs:int, scheduler:str|None)->Iterator[tuple[Cell, pd.DataFrame, dict]]:
     "Finished cells in the order in which they finish."
     from joblib import Parallel, delayed, parallel_config
@@ -529,7 +529,7 @@ def make_grid(
     if unknown := [k for k in settings if k not in names]: raise ValueError(f"unknown grid settings {unknown}; choose from {names}")
     return Grid(**settings)
 
-
+# %% ../nbs/09_benchmark.ipynb #138be6d8
 def hcat_grid(
     hardness:str="uniform", # H-CAT's --hardness
     dataset:str="mnist", # H-CAT's --dataset: mnist, cifar, diabetes, cover, eye, jannis; or any of ours
@@ -547,7 +547,7 @@ def hcat_grid(
     runs = tuple(range(seed, seed + total_runs))
     return Grid((dataset,), (model,), (hardness,), (prop,), data_seeds=(seed,) if fix_seed else runs, model_seeds=runs, paired_seeds=not fix_seed, n_epochs=epochs)
 
-
+# %% ../nbs/09_benchmark.ipynb #960f03e9
 def estimate(
     grid:Grid, # to be computed
     store:Store|str|Path|None=None, # cells that are there cost nothing
@@ -572,7 +572,7 @@ def estimate(
     frame.loc["all"] = frame.sum()
     return frame.astype({"cells": int, "to_do": int})
 
-
+# %% ../nbs/09_benchmark.ipynb #b325e6e2
 def _size(name:str, samples:Mapping[str, Samples], grid:Grid)->tuple[int, tuple[int, ...], int]:
     "Samples, shape and classes of a data set as the grid uses it, without loading a large one."
     if name in samples: n, shape, n_classes = len(samples[name]), samples[name].shape, samples[name].n_classes
@@ -583,7 +583,7 @@ def _size(name:str, samples:Mapping[str, Samples], grid:Grid)->tuple[int, tuple[
     else: n, shape, n_classes = 50_000, (100,), 5  # an OpenML table that nobody has measured
     return min(n, grid.max_samples or n), shape, n_classes
 
-
+# %% ../nbs/09_benchmark.ipynb #296459b8
 def _seconds_per_sample(grid:Grid, model:str, shape:tuple[int, ...], n_classes:int, n:int)->float:
     "What a sample costs in a cell, from trainings of two and of four epochs with all scores: some passes come once, some every epoch."
     rng = np.random.default_rng(0)

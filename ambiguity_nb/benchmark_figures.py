@@ -33,7 +33,7 @@ def merge_equal(
     merged = numbered.assign(score=[names[key] for key in zip(cells["by"], cells["score"], strict=True)])
     return merged.drop_duplicates(["cell", "score", "by"], ignore_index=True).drop(columns="cell")
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #a932ddc6
 def _number(cells:pd.DataFrame, columns:Sequence[str])->np.ndarray:
     "A number for each combination of values; a missing severity is a value."
     return cells.groupby(list(columns), dropna=False, sort=False).ngroup().to_numpy()
@@ -41,7 +41,7 @@ def _number(cells:pd.DataFrame, columns:Sequence[str])->np.ndarray:
 
 _cell_columns = ["dataset", "model", "kind", "prop", "severity", "data_seed", "model_seed"]
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #944bcf5a
 def summarise(
     cells:pd.DataFrame, # from `load_cells`
     columns:Sequence[str]=("kind",), # what to keep apart, besides the score and `by`
@@ -63,25 +63,25 @@ def summarise(
     low[single], high[single] = groups[f"{metric}_low"].mean()[single], groups[f"{metric}_high"].mean()[single]
     return pd.DataFrame({"mean": mean, "low": low, "high": high, "n": n, "share": groups["share"].mean(), "baseline": groups["baseline"].first()}).reset_index()
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #902c25b8
 def _check(cells:pd.DataFrame, metric:str="auroc")->None:
     "Refuse an empty table or an unknown metric."
     if len(cells) == 0: raise ValueError("there are no finished cells; run `benchmark` first, and see `load_failures` for what went wrong")
     if metric not in ("auroc", "auprc"): raise ValueError(f"unknown metric {metric!r}; choose 'auroc' or 'auprc'")
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #b7d4bbee
 def _ordered(cells:pd.DataFrame, metric:str)->list[str]:
     "Scores, best mean first, baselines after them."
     mean = cells.groupby("score")[metric].mean()
     baseline = cells.groupby("score")["baseline"].first()
     return sorted(mean.index, key=lambda s: (baseline[s], -mean[s]))
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #661879b7
 def _count(n:int, what:str)->str:
     "A number and its noun."
     return f"{n} {what}" + ("" if n == 1 else "s")
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #02bad5f9
 def _kinds(cells:pd.DataFrame)->list[str]:
     "The hardness types there are, in the registry's order."
     return [k for k in HARDNESS_TYPES if k in set(cells["kind"])]
@@ -120,7 +120,7 @@ def plot_heatmap(
     ax.set_title(f"{metric.upper()} of {by}", fontsize=9)
     return ax
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #193d6c44
 def _axes(size:tuple[float, float])->Axes:
     "The axes of a new figure."
     import matplotlib.pyplot as plt
@@ -205,7 +205,7 @@ def rank_scores(
     return {"ranks": mean, "low": low, "high": high, "p_friedman": float(friedmanchisquare(*wide.T.to_numpy()).pvalue),
             "p_nemenyi": scikit_posthocs.posthoc_nemenyi_friedman(wide.reset_index(drop=True)), "n_blocks": len(wide)}
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #202573e8
 def plot_critical_difference(
     ranked:dict, # from `rank_scores`
     title:str="", # such as the group of types
@@ -247,7 +247,7 @@ def stability(
     mean, n, error = groups.mean(), groups.size(), (1.96 * groups.std() / np.sqrt(groups.size())).fillna(0)
     return pd.DataFrame({"mean": mean, "low": mean - error, "high": mean + error, "n": n}).reset_index()
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #8279142f
 def _same_data(cells:pd.DataFrame):
     "For each data set, type, share, severity and data seed (and model): the kind and its cells, one per model seed."
     from ambiguity_nb.benchmark import Cell
@@ -257,7 +257,7 @@ def _same_data(cells:pd.DataFrame):
     for key, part in unique.groupby([c for c in _cell_columns if c != "model_seed"], dropna=False, sort=False):
         yield key[2], [Cell(**{k: v.item() if hasattr(v, "item") else v for k, v in row.items()}) for row in part.to_dict("records")]
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #ca7d72f7
 def agreement(
     store:Store, # of a grid with `keep_scores`
     cells:pd.DataFrame, # which of its cells, from `load_cells`
@@ -277,12 +277,12 @@ def agreement(
     mean, n, error = values.mean(axis=1), values.count(axis=1), (1.96 * values.std(axis=1) / np.sqrt(values.count(axis=1))).fillna(0)
     return pd.DataFrame({"mean": mean, "low": (mean - error).clip(-1, 1), "high": (mean + error).clip(-1, 1), "n": n}).rename_axis(["score", "other"]).reset_index()
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #21c0fa62
 def _name(column:str)->str:
     "The score of a column of the store."
     return column.split(":")[0]
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #20333d99
 def seed_spread(
     cells:pd.DataFrame, # from `load_cells`
     metric:str="auroc", # or "auprc"
@@ -297,7 +297,7 @@ def seed_spread(
                                   "n": spread.size()}).reset_index())
     return pd.concat(rows, ignore_index=True)
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #f9098195
 def plot_seed_spread(
     table:pd.DataFrame, # from `seed_spread`
     ax:Axes|None=None, # drawn on; a new figure when None
@@ -319,7 +319,7 @@ def plot_seed_spread(
     ax.legend(fontsize=7)
     return ax
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #b88b6e48
 def cost(
     cells:pd.DataFrame, # from `load_cells`
 )->pd.DataFrame: # by score, dearest first: seconds (mean, low, high: 95 % over cells), share of the cell's time, and MB of accumulators
@@ -331,7 +331,7 @@ def cost(
     frame = pd.DataFrame({"seconds": seconds, "low": (seconds - error).clip(0), "high": seconds + error, "of cell": groups["part"].mean(), "MB": groups["score_mb"].mean()})
     return frame.sort_values("seconds", ascending=False)
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #fefe0229
 def plot_stability(
     table:pd.DataFrame, # from `stability`
     by:str="hardness", # or "ambiguity"
@@ -349,7 +349,7 @@ def plot_stability(
     ax.tick_params(labelsize=8)
     return ax
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #72fa4101
 def plot_agreement(
     table:pd.DataFrame, # from `agreement`
     ax:Axes|None=None, # drawn on; a new figure when None
@@ -373,7 +373,7 @@ def plot_agreement(
     ax.set_title(f"mean of {_count(int(table['n'].max()), 'training')}; 95 % intervals at most ±{(table['high'] - table['low']).max() / 2:.2f}", fontsize=8)
     return ax
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #45aee8a0
 def plot_cost(
     cells:pd.DataFrame, # from `load_cells`
     ax:Axes|None=None, # drawn on; a new figure when None
@@ -434,7 +434,7 @@ def conclusions(
                        "text": _sentence(group, best, also), "beware": _pixel_note(cells[cells["group"] == group])}
     return pd.DataFrame.from_dict(rows, orient="index")
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #428a13d9
 def _call(row:pd.Series)->str:
     "A score as it is named in a sentence."
     return row["score"] if row["by"] == "hardness" else f"the ambiguity of {row['score']}"
@@ -443,7 +443,7 @@ def _call(row:pd.Series)->str:
 _group_words = {"mislabelled": "mislabelled samples", "near OoD": "noisy or redrawn samples", "far OoD": "samples from elsewhere",
                 "atypical": "atypical samples", "ambiguous": "ambiguous samples"}
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #1d1f6f48
 def _sentence(group:str, best:pd.Series, also:list[str])->str:
     "The conclusion on one group."
     what = _group_words[group]
@@ -455,7 +455,7 @@ def _sentence(group:str, best:pd.Series, also:list[str])->str:
     listed = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
     return f"{start}; {listed} {'is' if len(also) == 1 else 'are'} not clearly worse."
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #6a23e978
 def plain_conclusion(
     said:pd.DataFrame, # from `conclusions`
 )->str: # one sentence
@@ -465,7 +465,7 @@ def plain_conclusion(
     sentence = "; ".join([*good, *rest])
     return sentence[0].upper() + sentence[1:] + "."
 
-
+# %% ../nbs/09b_benchmark_figures.ipynb #1ea1ac82
 def _pixel_note(cells:pd.DataFrame)->str:
     "A warning where the norm of the input alone tells the altered samples, in whichever direction."
     norm = cells[cells["score"].str.contains("input_norm") & (cells["by"] == "hardness")].groupby("kind", sort=False)["auroc"].mean()

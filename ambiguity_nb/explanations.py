@@ -45,7 +45,7 @@ def class_baselines(
         rows.append(np.sort(rng.choice(mine, per_class, replace=False)))
     return samples.normalize(np.array(samples.x[np.concatenate(rows)]))
 
-
+# %% ../nbs/08b_explanations.ipynb #dc2db13d
 @dataclass(frozen=True, eq=False)
 class Explanation:
     "Attributions of some inputs, for every class."
@@ -54,7 +54,7 @@ class Explanation:
     total: np.ndarray # [N, K] float, log-odds of the input minus the mean log-odds of the baselines; NaN for saliency
     method: str # how they were computed
 
-
+# %% ../nbs/08b_explanations.ipynb #dabd6ce9
 @contextmanager
 def _numpy_seeded(seed:int):
     "NumPy's global random state seeded inside, restored after: captum draws from it."
@@ -65,12 +65,12 @@ def _numpy_seeded(seed:int):
     finally:
         np.random.set_state(state)  # noqa: NPY002
 
-
+# %% ../nbs/08b_explanations.ipynb #4a3c113b
 def explain_methods()->list[str]:
     "Names that `explain` knows."
     return ["gradient_shap", "integrated_gradients", "saliency"]
 
-
+# %% ../nbs/08b_explanations.ipynb #15ca9106
 def explain(
     model:nn.Module, # a classifier; weights, buffers and mode are unchanged
     x:torch.Tensor, # [N, ...] model input
@@ -101,7 +101,7 @@ def explain(
     delta = maps.reshape(*maps.shape[:2], -1).sum(2, dtype=np.float64) - total
     return Explanation(maps, delta, total, method)
 
-
+# %% ../nbs/08b_explanations.ipynb #a4270603
 @contextmanager
 def _frozen(model:nn.Module):
     "No gradients for weights inside, so that none is left in `.grad`."
@@ -112,7 +112,7 @@ def _frozen(model:nn.Module):
     finally:
         for p, flag in flags: p.requires_grad_(flag)
 
-
+# %% ../nbs/08b_explanations.ipynb #994d3f0c
 def _attribute(forward, x, baselines, method, n_samples, k, seed)->np.ndarray:
     "[N, ...] attributions of output `k`; the same random points for every class."
     from captum.attr import GradientShap, IntegratedGradients, Saliency

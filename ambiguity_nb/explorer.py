@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from .bridge import PatternStudy
+from .study import PatternStudy
 from .data import Samples, plot_images
 from .patterns import nearest_rows, pattern_colors, unit_rows
 from .prototypes import map_places, plot_map
@@ -112,7 +112,7 @@ class _CanvasMap:
                 f"style='width:{e.size[0]}px;height:{e.size[1]}px;border:1px solid #ccc;cursor:crosshair;touch-action:none'></canvas>"
                 f"<img src='data:,' style='display:none' onerror=\"new Function('el', atob('{code}'))(this)\"></div>")
 
-
+# %% ../nbs/08d_explorer.ipynb #a2747b45
 def _hex_colors(labels:np.ndarray)->dict[int, str]: # by pattern
     "Colours as the page writes them."
     from matplotlib.colors import to_hex
@@ -323,7 +323,7 @@ class PatternExplorer:
                 ax.set_title(f"nearest {name}", fontsize=8)
         return fig
 
-
+# %% ../nbs/08d_explorer.ipynb #f7fb9386
 def explore(
     study:PatternStudy, # to be looked at
     scores:Mapping[str, Mapping[str, np.ndarray]]|None=None, # by "train" and "test", hardness of each sample by score

@@ -67,7 +67,7 @@ class Statistics:
 
     def __repr__(self)->str: return f"Statistics({self.space!r}, {self.n} samples, {self.dims} dims)"
 
-
+# %% ../nbs/05_fid.ipynb #01ebaee5
 def save_statistics(
     path:str|Path, # file to appear, ending in .safetensors
     statistics:Statistics, # to be written
@@ -77,7 +77,7 @@ def save_statistics(
               "space": statistics.space, "shrinkage": statistics.shrinkage}
     return save_state(path, {"statistics": fields})
 
-
+# %% ../nbs/05_fid.ipynb #6e3aa5d4
 def load_statistics(
     path:str|Path, # written by `save_statistics`
 )->Statistics:
@@ -173,7 +173,7 @@ def frechet_distance(
                       "use more images, or shrinkage='ledoit-wolf'", stacklevel=2)
     return gaussian_frechet(a.mean, a.cov, b.mean, b.cov)
 
-
+# %% ../nbs/05_fid.ipynb #a168beb1
 def feature_statistics(
     features:np.ndarray|torch.Tensor, # [N, D]
     space:str="features", # name of the feature space
@@ -213,7 +213,7 @@ def fingerprint(
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:8]
 
-
+# %% ../nbs/05_fid.ipynb #88fc85a1
 class Features:
     "A feature function with a name."
     def __init__(self,
@@ -235,7 +235,7 @@ class Features:
 
     def __repr__(self)->str: return f"Features({self.name!r})"
 
-
+# %% ../nbs/05_fid.ipynb #695b99f7
 def classifier_features(
     model:nn.Module, # any classifier under the model contract
     name:str="classifier", # first part of the space's name; the weights' fingerprint follows
@@ -243,7 +243,7 @@ def classifier_features(
     "The penultimate features of a classifier; a Fréchet distance in those of the audited classifier is called FOCD."
     return Features(f"{name}-{fingerprint(model)}", lambda x: embed(model, x), model)
 
-
+# %% ../nbs/05_fid.ipynb #8867fb8f
 def as_features(
     features:Features|nn.Module|Callable, # a feature space, a classifier, or a function
 )->Features:
@@ -268,7 +268,7 @@ def _image_batches(images:Samples|torch.Tensor, batch_size:int, device:torch.dev
     if images.dtype == torch.uint8: raise ValueError("images have dtype uint8; expected a float tensor in [-1, 1]. `Samples.normalize` converts")
     for batch in images.split(batch_size): yield batch.to(device, torch.float32)
 
-
+# %% ../nbs/05_fid.ipynb #6bf6dea1
 def image_features(
     images:Samples|torch.Tensor, # N samples, or [N, C, H, W] float in [-1, 1]
     features:Features|nn.Module|Callable, # feature space
@@ -280,7 +280,7 @@ def image_features(
     device = model_device(features.model, device) if features.model is not None else resolve_device("cpu" if str(device) == "auto" else device)
     return torch.cat([features(x).float().cpu() for x in _image_batches(images, batch_size, device)]).numpy()
 
-
+# %% ../nbs/05_fid.ipynb #57575cb2
 def image_statistics(
     images:Samples|torch.Tensor, # N samples, or [N, C, H, W] float in [-1, 1]
     features:Features|nn.Module|Callable, # feature space
@@ -319,7 +319,7 @@ def dataset_features(
         if path is not None: save_state(path, {"model": model.state_dict()})
     return classifier_features(model, f"lenet-{samples.name}")
 
-
+# %% ../nbs/05_fid.ipynb #66a5be18
 def cache_name(
     samples:Samples, # a reference set
     features:Features|None=None, # feature space; left out of the name when None
@@ -330,7 +330,7 @@ def cache_name(
     digest.update(np.ascontiguousarray(samples.y).data)
     return f"{samples.name}-n{len(samples)}-{digest.hexdigest()[:8]}" + ("" if features is None else f"-{features.name}")
 
-
+# %% ../nbs/05_fid.ipynb #d86547cf
 def reference_statistics(
     samples:Samples, # reference set
     features:Features|nn.Module|Callable, # feature space
@@ -351,7 +351,7 @@ def _check_pair(generated:np.ndarray, real:np.ndarray, least:int)->tuple[torch.T
         raise ValueError(f"features have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected [N, D] and [M, D] with at least {least} rows each")
     return a, b
 
-
+# %% ../nbs/05_fid.ipynb #cd64b2d8
 def kid(
     generated:np.ndarray, # [N, D] features
     real:np.ndarray, # [M, D] features of the same space
@@ -369,7 +369,7 @@ def kid(
 
     return float(mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False))
 
-
+# %% ../nbs/05_fid.ipynb #46f57c10
 def density_coverage(
     generated:np.ndarray, # [N, D] features
     real:np.ndarray, # [M, D] features of the same space
@@ -406,7 +406,7 @@ def confusion_distance(
     balance, mass = balance_and_mass(probs, classes)
     return balance + mass
 
-
+# %% ../nbs/05_fid.ipynb #ab65287c
 def balance_and_mass(
     probs:np.ndarray, # [N, K] probability of each class
     classes:Sequence[int], # the set C
@@ -420,7 +420,7 @@ def balance_and_mass(
     total = inside.sum(1)
     return -math.log(len(classes)) - np.log(inside / total[:, None]).mean(1), -np.log(total)
 
-
+# %% ../nbs/05_fid.ipynb #a57cbbb6
 def acd(
     probs:np.ndarray, # [N] probability of the positive class, or [N, K] of each class
     classes:Sequence[int]|None=None, # the set C for K > 2
@@ -428,7 +428,7 @@ def acd(
     "Average confusion distance of a set of images."
     return float(confusion_distance(probs, classes).mean())
 
-
+# %% ../nbs/05_fid.ipynb #2e909e53
 def ambiguous(
     probs:np.ndarray, # [N] probability of the positive class, or [N, K] of each class
     tau:float=.1, # tolerance in probability

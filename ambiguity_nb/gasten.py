@@ -39,7 +39,7 @@ def discriminator_loss(
     "Binary cross-entropy of the discriminator. Source: [Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)."
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
-
+# %% ../nbs/06_gasten.ipynb #85472331
 def generator_loss(
     fake:torch.Tensor, # [B] logits of generated images
 )->torch.Tensor: # scalar, nats; log 2 = .693 when the discriminator is undecided
@@ -54,14 +54,14 @@ def critic_loss(
     "Loss of a Wasserstein critic. Source: [Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)."
     return fake.mean() - real.mean()
 
-
+# %% ../nbs/06_gasten.ipynb #c3afae10
 def critic_generator_loss(
     fake:torch.Tensor, # [B] scores of generated images
 )->torch.Tensor: # scalar
     "Loss of the generator against a Wasserstein critic."
     return -fake.mean()
 
-
+# %% ../nbs/06_gasten.ipynb #442ba2c3
 def gradient_penalty(
     critic:nn.Module, # images to scores; must not mix the images of a batch, so no BatchNorm
     real:torch.Tensor, # [B, ...] images
@@ -84,7 +84,7 @@ def confusion_abs(
     "|p - .5|. Source: [Cunha et al. 2023](https://doi.org/10.1007/978-3-031-49011-8)."
     return (log_probs[:, 1].exp() - .5).abs()
 
-
+# %% ../nbs/06_gasten.ipynb #5876f328
 def confusion_gaussian(
     log_probs:torch.Tensor, # [B, 2]
     variance:float=.01, # v; its root is the distance from .5 that is tolerated
@@ -93,14 +93,14 @@ def confusion_gaussian(
     if variance <= 0: raise ValueError(f"variance is {variance}; expected a positive number")
     return .5 * (math.log(variance) + (log_probs[:, 1].exp() - .5) ** 2 / variance)
 
-
+# %% ../nbs/06_gasten.ipynb #974fb5ad
 def confusion_kl(
     log_probs:torch.Tensor, # [B, 2]
 )->torch.Tensor: # [B] nats, at least log 2
     "Cross-entropy of the even distribution with the prediction."
     return -.5 * (log_probs[:, 0] + log_probs[:, 1])
 
-
+# %% ../nbs/06_gasten.ipynb #880fd719
 def confusion_kldb(
     log_probs:torch.Tensor, # [B, K]
     classes:Sequence[int]=(0, 1), # the set C to be confused
@@ -111,13 +111,13 @@ def confusion_kldb(
 
 _confusions = {"abs": (confusion_abs, 25.), "gaussian": (confusion_gaussian, 1.), "kl": (confusion_kl, 10.), "kldb": (confusion_kldb, 5.)}
 
-
+# %% ../nbs/06_gasten.ipynb #3ce522fc
 def _known_confusion(name:str)->tuple[Callable, float]:
     "A loss and its usual weight, or an error that lists the names."
     if name not in _confusions: raise ValueError(f"unknown confusion loss {name!r}; choose from {sorted(_confusions)}")
     return _confusions[name]
 
-
+# %% ../nbs/06_gasten.ipynb #c69e070a
 def usual_alpha(
     confusion:str, # "abs", "gaussian", "kl" or "kldb"
 )->float: # at which digits stayed legible; pairs that are harder to confuse need less
@@ -127,7 +127,7 @@ def usual_alpha(
     """
     return _known_confusion(confusion)[1]
 
-
+# %% ../nbs/06_gasten.ipynb #8d36037e
 def confusion_loss(
     name:str="abs", # "abs", "gaussian", "kl" or "kldb"
     n_classes:int=2, # K of the classifier
@@ -160,7 +160,7 @@ def as_classifiers(
         raise TypeError(f"classifier is {type(classifier).__name__}; expected an nn.Module or a list of them")
     return classifiers
 
-
+# %% ../nbs/06_gasten.ipynb #c57c1d8c
 def mean_log_probs(
     classifiers:Sequence[nn.Module], # in eval mode
     x:torch.Tensor, # [B, C, H, W] in [-1, 1]
@@ -169,7 +169,7 @@ def mean_log_probs(
     log_probs = torch.stack([c(x).float().log_softmax(1) for c in classifiers])
     return log_probs[0] if len(classifiers) == 1 else log_probs.logsumexp(0) - math.log(len(classifiers))
 
-
+# %% ../nbs/06_gasten.ipynb #df94aa39
 def predict_probs(
     classifier:nn.Module|Sequence[nn.Module], # one or several; unchanged
     images:torch.Tensor, # [N, C, H, W] float in [-1, 1]
@@ -307,14 +307,14 @@ class Nets:
                 for k, v in moments.items():
                     if v.shape == p.shape: moments[k] = torch.empty_like(p).copy_(v)
 
-
+# %% ../nbs/06_gasten.ipynb #ba562742
 def _weights(alpha:float|str, gan:torch.Tensor, confusion:torch.Tensor, g1:torch.Tensor, g2:torch.Tensor)->tuple[float, float]:
     "Weights of the two losses by MGDA; with \":norm\" found on normalised gradients, and applied to the losses as they are."
     if alpha == "mgda:norm":
         g1, g2 = (g / max(float(loss.abs() * g.norm()), 1e-12) for loss, g in ((gan, g1), (confusion, g2)))
     return min_norm_weights(g1, g2)
 
-
+# %% ../nbs/06_gasten.ipynb #57491569
 def gan_step(
     nets:Nets, # updated in place
     real:torch.Tensor, # [B, C, H, W] in [-1, 1]
@@ -398,19 +398,19 @@ class GanRun:
         "Epochs trained."
         return len(self.history)
 
-
+# %% ../nbs/06_gasten.ipynb #71e70afb
 def _epoch_path(folder:str|Path, epoch:int)->Path:
     "The file of an epoch."
     return Path(folder) / f"epoch-{epoch:04d}.safetensors"
 
-
+# %% ../nbs/06_gasten.ipynb #6741438b
 def saved_epochs(
     folder:str|Path, # of a run
 )->list[int]: # in order
     "Epochs of a run that were saved."
     return sorted(int(p.stem.split("-")[1]) for p in Path(folder).glob("epoch-*.safetensors"))
 
-
+# %% ../nbs/06_gasten.ipynb #f5382b08
 def load_epoch(
     folder:str|Path, # of a run of either step
     epoch:int|None=None, # the last one saved when None
@@ -432,7 +432,7 @@ def load_epoch(
     if nets.average is not None: nets.average.load_state_dict(state["average"])
     return GanRun(nets, state["history"], Path(folder))
 
-
+# %% ../nbs/06_gasten.ipynb #b5bdd392
 def _save_epoch(folder:Path, nets:Nets, history:list[dict])->None:
     "Write what `load_epoch` and `load_generator` read."
     save_state(_epoch_path(folder, len(history)), {
@@ -440,19 +440,19 @@ def _save_epoch(folder:Path, nets:Nets, history:list[dict])->None:
         "average": None if nets.average is None else nets.average.state_dict(),
         "discriminator_config": nets.discriminator.config, "discriminator": nets.discriminator.state_dict(), "history": history})
 
-
+# %% ../nbs/06_gasten.ipynb #9e3feb81
 def _epoch_generator(seed:int, step:int, epoch:int)->torch.Generator:
     "All that is random in one epoch of one step."
     return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step, epoch]).generate_state(1, np.uint64)[0] >> 1))
 
-
+# %% ../nbs/06_gasten.ipynb #94443260
 def _alpha_at(alpha:float|str|Sequence[float]|Callable, epoch:int)->float|str:
     "The weight in an epoch, counted from 1: a schedule is a list, whose last entry holds on, or a function."
     if callable(alpha): return float(alpha(epoch))
     if isinstance(alpha, (list, tuple)): return float(alpha[min(epoch, len(alpha)) - 1])
     return alpha
 
-
+# %% ../nbs/06_gasten.ipynb #dc348fac
 def _check_alpha(alpha)->None:
     "Refuse an unknown weight."
     if callable(alpha): return
@@ -461,7 +461,7 @@ def _check_alpha(alpha)->None:
     if not fine and alpha not in ("mgda", "mgda:norm"):
         raise ValueError(f"alpha is {alpha!r}; expected a number of at least 0, a list of them (one per epoch), a function of the epoch, 'mgda' or 'mgda:norm'")
 
-
+# %% ../nbs/06_gasten.ipynb #912a9a33
 def _check_training(samples:Samples, settings:dict)->None:
     "Refuse settings that cannot work, before any work."
     if not samples.is_image: raise ValueError(f"{samples.name!r} is a table; a GAN needs images")
@@ -474,7 +474,7 @@ def _check_training(samples:Samples, settings:dict)->None:
     if samples.n_classes == 2 and counts.min() < 2:
         raise ValueError(f"{samples.name!r} has {samples.counts().to_dict()} samples; a GAN of two classes needs at least 2 of each")
 
-
+# %% ../nbs/06_gasten.ipynb #4b9b794f
 def _train_epoch(nets, samples, rng, settings, confusion, alpha)->dict[str, float]:
     "One pass of updates; the mean of each loss."
     device = next(nets.generator.parameters()).device
@@ -488,13 +488,13 @@ def _train_epoch(nets, samples, rng, settings, confusion, alpha)->dict[str, floa
         for k, v in losses.items(): sums[k], counts[k] = sums.get(k, 0) + v, counts.get(k, 0) + 1
     return {k: float(v) / counts[k] for k, v in sums.items()}
 
-
+# %% ../nbs/06_gasten.ipynb #32f9b5cf
 def _fingerprint(samples:Samples, settings:dict)->dict[str, Any]:
     "What has to be equal for a checkpoint to be gone on from."
     checksum = zlib.crc32(np.ascontiguousarray(samples.x[::max(1, len(samples) // 1000)]).data)
     return {**settings, "samples": samples.name, "n": len(samples), "data_checksum": checksum}
 
-
+# %% ../nbs/06_gasten.ipynb #4bbb9634
 def _resume(path:Path, nets:Nets, settings:dict)->list[dict]:
     "Fill `nets` from a checkpoint if there is one; its history."
     if not path.exists(): return []
@@ -506,7 +506,7 @@ def _resume(path:Path, nets:Nets, settings:dict)->list[dict]:
     nets.load_state_dict(state["nets"])
     return state["history"]
 
-
+# %% ../nbs/06_gasten.ipynb #8133bd43
 def _train(samples, nets, n_epochs, step, settings, confusion, alpha, folder, measures, save_every, measure_every, progress, log, patience=None)->GanRun:
     "The loop of both steps."
     if n_epochs < 1: raise ValueError(f"n_epochs is {n_epochs}; expected at least 1")
@@ -530,7 +530,7 @@ def _train(samples, nets, n_epochs, step, settings, confusion, alpha, folder, me
     if folder is not None and history: _save_epoch(folder, nets, history)        # the last one, also when patience ended it
     return GanRun(nets, history, folder)
 
-
+# %% ../nbs/06_gasten.ipynb #8a2b792f
 def _out_of_patience(history:list[dict], patience:int|None)->bool:
     "Whether none of the last `patience` epochs is on the Pareto front of Fréchet distance and ACD."
     if patience is None or len(history) <= patience: return False
@@ -538,7 +538,7 @@ def _out_of_patience(history:list[dict], patience:int|None)->bool:
     front = pareto_front([[h.get("frechet", h["focd"]), h["acd"]] for h in measured]) if measured else []
     return not any(on for h, on in zip(measured, front, strict=True) if h["epoch"] > len(history) - patience)
 
-
+# %% ../nbs/06_gasten.ipynb #823a2888
 def _check_finite(record:dict, nets:Nets, folder:Path|None, epoch:int)->None:
     "Stop a run that diverged."
     fine = all(math.isfinite(v) for v in record.values()) and all(torch.isfinite(p).all() for p in nets.generator.parameters())
@@ -711,7 +711,7 @@ def train_gasten(
         raise RuntimeError("the classifier's weights or buffers changed while the GAN trained; do not train it in the same process meanwhile")
     return run
 
-
+# %% ../nbs/06_gasten.ipynb #52121b4f
 def _copy(network:nn.Module, build:Callable)->nn.Module:
     "A network of the same settings and weights."
     copy = build(**network.config)
@@ -725,7 +725,7 @@ class AmbiguousImages(NamedTuple):
     p: np.ndarray # [M] probability of the positive class, or [M, K] with `classes`
     index: np.ndarray # [M] int64, rows of `noise(n, z_dim, seed)`
 
-
+# %% ../nbs/06_gasten.ipynb #ed0f7c98
 def generate_ambiguous(
     generator:nn.Module, # unchanged
     classifier:nn.Module|Sequence[nn.Module], # one or several; unchanged
@@ -757,7 +757,7 @@ def quick_settings(
     return {"gan": {"n_epochs": 80, "filters": 32, "lr": 2e-4, "save_every": 40, "measure_every": 10, **shared},
             "gasten": {"n_epochs": 15, "confusion": "abs", "alpha": 25., "lr": 2e-4, "save_every": 5, **shared}}
 
-
+# %% ../nbs/06_gasten.ipynb #285eddea
 def plot_generated(
     samples:Samples, # what the images imitate: gives their raw range
     images:torch.Tensor, # [N, C, H, W] in [-1, 1]
@@ -770,7 +770,7 @@ def plot_generated(
     order = np.argsort(p, kind="stable")[np.linspace(0, len(p) - 1, min(n, len(p))).round().astype(int)]
     return plot_images(samples.denormalize(images[torch.from_numpy(order)]), [f"{v:.2f}" for v in np.asarray(p)[order]], n_cols, ax)
 
-
+# %% ../nbs/06_gasten.ipynb #c05467e8
 def plot_history(
     history:list[dict], # of a run
     ax=None, # drawn on; a new figure when None

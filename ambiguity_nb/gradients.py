@@ -59,7 +59,7 @@ def _patches_squared(a:torch.Tensor, d:torch.Tensor)->torch.Tensor:
         return ((a.transpose(2, 3) @ a) * (d.transpose(2, 3) @ d)).sum((1, 2, 3))
     return (d @ a.transpose(2, 3)).square().sum((1, 2, 3))
 
-
+# %% ../nbs/03b_gradients.ipynb #8023e408
 def _linear_squared(module:nn.Linear, a:torch.Tensor, d:torch.Tensor)->torch.Tensor:
     "Squared gradient norm per sample of a linear layer, also on sequences [B, ..., F]."
     if a.ndim == 2:
@@ -69,14 +69,14 @@ def _linear_squared(module:nn.Linear, a:torch.Tensor, d:torch.Tensor)->torch.Ten
         weight, bias = _patches_squared(a[:, None], d[:, None]), d.sum(2)
     return _if(module.weight, weight) + _if(module.bias, bias.square().sum(1))
 
-
+# %% ../nbs/03b_gradients.ipynb #5f702a49
 def _patches(a:torch.Tensor, module:nn.Conv2d, size:torch.Size)->torch.Tensor:
     "What each output position of a convolution sees, [B, C kh kw, L], from a padded input: one strided copy, faster than `F.unfold`."
     (b, c, h, w), (kh, kw), (sh, sw), (dh, dw) = a.stride(), module.kernel_size, module.stride, module.dilation
     view = a.as_strided((*a.shape[:2], kh, kw, *size), (b, c, h * dh, w * dw, h * sh, w * sw))
     return view.reshape(len(a), a.shape[1] * kh * kw, -1)
 
-
+# %% ../nbs/03b_gradients.ipynb #bbea18d5
 def _conv_squared(module:nn.Conv2d, a:torch.Tensor, d:torch.Tensor)->torch.Tensor:
     "Squared gradient norm per sample of a convolution with any stride, padding, dilation and groups."
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
@@ -87,14 +87,14 @@ def _conv_squared(module:nn.Conv2d, a:torch.Tensor, d:torch.Tensor)->torch.Tenso
         weight = _patches_squared(patches.unflatten(1, (module.groups, -1)), d.flatten(2).unflatten(1, (module.groups, -1)))
     return weight + _if(module.bias, d.sum((2, 3)).square().sum(1))
 
-
+# %% ../nbs/03b_gradients.ipynb #f8918d57
 def _batchnorm_squared(module:nn.modules.batchnorm._BatchNorm, a:torch.Tensor, d:torch.Tensor)->torch.Tensor:
     "Squared gradient norm per sample of batch normalisation in eval mode."
     a, d = a.flatten(2) if a.ndim > 2 else a[..., None], d.flatten(2) if d.ndim > 2 else d[..., None]  # [B, C, L]
     normal = (a - module.running_mean[:, None]) / (module.running_var[:, None] + module.eps).sqrt()
     return _if(module.weight, (d * normal).sum(2).square().sum(1)) + _if(module.bias, d.sum(2).square().sum(1))
 
-
+# %% ../nbs/03b_gradients.ipynb #e939f282
 def _layernorm_squared(module:nn.LayerNorm, a:torch.Tensor, d:torch.Tensor)->torch.Tensor:
     "Squared gradient norm per sample of layer normalisation."
     normal = F.layer_norm(a, module.normalized_shape, eps=module.eps)
@@ -103,7 +103,7 @@ def _layernorm_squared(module:nn.LayerNorm, a:torch.Tensor, d:torch.Tensor)->tor
     def per_sample(v): return v.flatten(-features).flatten(1, -2).sum(1) if v.ndim > features + 1 else v.flatten(1)  # [B, F]
     return _if(module.weight, per_sample(d * normal).square().sum(1)) + _if(module.bias, per_sample(d).square().sum(1))
 
-
+# %% ../nbs/03b_gradients.ipynb #3b2daa8f
 def _if(parameter:nn.Parameter|None, squared:torch.Tensor)->torch.Tensor|float:
     "A term of the sum, or nothing for a parameter that is missing or frozen."
     return squared if parameter is not None and parameter.requires_grad else 0.
@@ -112,11 +112,11 @@ def _if(parameter:nn.Parameter|None, squared:torch.Tensor)->torch.Tensor|float:
 _closed_forms: dict[type, Callable] = {nn.Linear: _linear_squared, nn.Conv2d: _conv_squared, nn.LayerNorm: _layernorm_squared,
                                        nn.BatchNorm1d: _batchnorm_squared, nn.BatchNorm2d: _batchnorm_squared}
 
-
+# %% ../nbs/03b_gradients.ipynb #00953bb1
 class _NoClosedForm(Exception):
     "Why a model's gradient norms have no closed form."
 
-
+# %% ../nbs/03b_gradients.ipynb #29bd7829
 def _ghost_norms(model:nn.Module, x:torch.Tensor, y:torch.Tensor)->torch.Tensor:
     "Norms in closed form by one backward pass; raises `_NoClosedForm` where a layer does not allow it."
     total, waiting, handles = torch.zeros(len(x), device=x.device), set(), []
@@ -172,7 +172,7 @@ def choose_method(
         except (_NoClosedForm, RuntimeError):
             return slow
 
-
+# %% ../nbs/03b_gradients.ipynb #74597df2
 def gradient_norms(
     model:nn.Module, # a classifier; unchanged, run in eval mode
     x:torch.Tensor, # [B, ...] model input on the model's device
@@ -226,7 +226,7 @@ def label_gradients(
                          "leave out the scores that need it, such as 'vog'")
     return grad.float()
 
-
+# %% ../nbs/03b_gradients.ipynb #2de8c37a
 def label_gradient_batches(
     model:nn.Module, # a classifier; unchanged, run in eval mode
     samples:Samples, # N samples

@@ -69,7 +69,7 @@ class Injected:
         titles = [s.classes[s.y[i]] for s in (self.original, self.samples) for i in index]
         return plot_images(np.concatenate([self.original.x[index], self.samples.x[index]]), titles, n_cols=len(index), ax=ax)
 
-
+# %% ../nbs/01_hardness_types.ipynb #b7f7aaff
 def known_hardness(
     samples:Samples, # with the labels that a model is to be trained on
     flags:np.ndarray|None=None, # [N] bool, True = hard; where `true_y` differs when None
@@ -110,7 +110,7 @@ def transition_matrix(
     else: raise ValueError(f"unknown label noise {kind!r}; choose from ['uniform', 'asymmetric', 'adjacent']")
     return matrix
 
-
+# %% ../nbs/01_hardness_types.ipynb #a2d4a854
 def draw_labels(
     y:np.ndarray, # [R] int64 true labels
     matrix:np.ndarray, # [K, K] rows sum to 1
@@ -162,7 +162,7 @@ def reference_classifier(
 
     return classifier
 
-
+# %% ../nbs/01_hardness_types.ipynb #51898d69
 def _confusable(samples:Samples, rows:np.ndarray, rng, severity, confusion=None)->np.ndarray:
     "The most confusable wrong class of each row."
     y, k = samples.y[rows], samples.n_classes
@@ -182,7 +182,7 @@ def _confusable(samples:Samples, rows:np.ndarray, rng, severity, confusion=None)
     scores[np.arange(len(rows)), y] = -np.inf
     return scores.argmax(1)
 
-
+# %% ../nbs/01_hardness_types.ipynb #57f1a03a
 def _pieces(rows:np.ndarray, size:int=2048)->list[np.ndarray]:
     "Cut positions into runs small enough for memory."
     return np.split(rows, range(size, len(rows), size))
@@ -192,13 +192,13 @@ def _unit(x:np.ndarray)->np.ndarray:
     "Raw images as float32 in [0, 1]."
     return x.astype(np.float32) / 255 if x.dtype == np.uint8 else np.asarray(x, np.float32)
 
-
+# %% ../nbs/01_hardness_types.ipynb #8f75b38f
 def _raw(x:np.ndarray, dtype)->np.ndarray:
     "Images in about [0, 1] as raw values of `dtype`."
     x = np.clip(x, 0, 1)
     return np.rint(x * 255).astype(np.uint8) if dtype == np.uint8 else x.astype(np.float32)
 
-
+# %% ../nbs/01_hardness_types.ipynb #d663a8f2
 def _on_images(alter:Callable)->Callable:
     "From a function of (images in [0, 1], severity, rng) to one of samples and rows."
     def altered(samples, rows, rng, severity):
@@ -217,7 +217,7 @@ def zoom(
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(torch.from_numpy(x), grid, padding_mode="border", align_corners=False).numpy()
 
-
+# %% ../nbs/01_hardness_types.ipynb #fa64b51d
 def shift_images(
     x:np.ndarray, # [B, C, H, W] float32 in [0, 1]
     share:float=10 / 28, # of the width, rounded to whole pixels
@@ -285,7 +285,7 @@ def photo_patches(
         out[mine] = windows[photo, :, top, left]
     return out
 
-
+# %% ../nbs/01_hardness_types.ipynb #d69b1b63
 def conform(
     source:Samples|np.ndarray, # [M, C', H', W'] raw images (uint8, or float in [0, 1]) or [M, F] rows
     samples:Samples, # whose shape and dtype are wanted
@@ -313,7 +313,7 @@ def _like(x:np.ndarray, samples:Samples)->np.ndarray:
     "Table values in the dtype of `samples`."
     return np.rint(x).clip(0, 255).astype(np.uint8) if samples.x.dtype == np.uint8 else x.astype(np.float32)
 
-
+# %% ../nbs/01_hardness_types.ipynb #e690a331
 def _noise(samples:Samples, rows, rng, severity)->np.ndarray:
     "Gaussian noise, a share of the range; of each column's range for tables."
     if samples.is_image:
@@ -322,7 +322,7 @@ def _noise(samples:Samples, rows, rng, severity)->np.ndarray:
     low, high = samples.x.min(0).astype(np.float64), samples.x.max(0).astype(np.float64)
     return _like((x + severity * (high - low) * rng.standard_normal(x.shape)).clip(low, high), samples)
 
-
+# %% ../nbs/01_hardness_types.ipynb #befaf5b3
 def _far(samples:Samples, rows, rng, severity, source=None)->np.ndarray:
     "Inputs from elsewhere; `severity` is their weight (images, given rows) or their distance in ranges (tables)."
     x = samples.x[rows]
@@ -338,7 +338,7 @@ def _far(samples:Samples, rows, rng, severity, source=None)->np.ndarray:
     mixed = severity * other.astype(np.float64) + (1 - severity) * x
     return np.rint(mixed).astype(np.uint8) if samples.x.dtype == np.uint8 else mixed.astype(np.float32)
 
-
+# %% ../nbs/01_hardness_types.ipynb #3bf1e796
 def informative_features(
     samples:Samples, # a table
     max_rows:int=5000, # used for the estimate
@@ -352,7 +352,7 @@ def informative_features(
     numeric = np.array([len(np.unique(column)) > 2 for column in x.T])
     return np.lexsort((-information, ~numeric))
 
-
+# %% ../nbs/01_hardness_types.ipynb #ebacfc88
 def _atypical(samples:Samples, rows, rng, severity, features=None)->np.ndarray:
     "Chosen columns moved to values from the lowest or highest share `severity` of their marginal."
     names = list(samples.features or map(str, range(samples.shape[0])))
@@ -380,7 +380,7 @@ def _logits(classifier:Callable, x:torch.Tensor)->torch.Tensor:
     finally:
         for m, mode in zip(modules, modes, strict=True): m.training = mode
 
-
+# %% ../nbs/01_hardness_types.ipynb #45829042
 def mixing_weight(
     classifier:Callable[[torch.Tensor], torch.Tensor], # normalised inputs [B, ...] -> logits [B, K]
     a:torch.Tensor, # [R, ...] normalised
@@ -412,7 +412,7 @@ def mixing_weight(
     valid &= gap(mix(t))[1]
     return torch.where(valid, t, torch.nan).numpy()
 
-
+# %% ../nbs/01_hardness_types.ipynb #3a329ac9
 def _ambiguous(samples:Samples, rows, rng, severity, source=None, source_classes=None, classifier=None)->np.ndarray:
     "Inputs from `source`, or mixtures at the level `severity` of `classifier`; rows for which none is found come back unchanged."
     x = samples.x[rows]
@@ -425,14 +425,14 @@ def _ambiguous(samples:Samples, rows, rng, severity, source=None, source_classes
     if classifier is None: classifier = reference_classifier(samples, seed=int(rng.integers(2**31)))
     return np.concatenate([_mix(samples, part, rng, severity, classifier) for part in _pieces(rows)])
 
-
+# %% ../nbs/01_hardness_types.ipynb #1816c803
 def _class_position(samples:Samples, name)->int:
     "Position of a class given by name or number."
     if str(name) in samples.classes: return samples.classes.index(str(name))
     if isinstance(name, (int, np.integer)) and 0 <= name < samples.n_classes: return int(name)
     raise ValueError(f"no class {name!r}; choose from {list(samples.classes)}")
 
-
+# %% ../nbs/01_hardness_types.ipynb #d86abb6b
 def _mix(samples:Samples, rows, rng, level, classifier, tries:int=4)->np.ndarray:
     "Mixtures for some rows; each try takes new partners for those still without."
     out, pending = samples.x[rows].copy(), np.arange(len(rows))
@@ -468,7 +468,7 @@ class HardnessType:
     limits: tuple[float, float] = (0., np.inf) # severity must lie above the first and not above the second
     takes: tuple[str, ...] = () # further arguments of `inject` that it understands
 
-
+# %% ../nbs/01_hardness_types.ipynb #bd6adb42
 def _by_matrix(kind:str)->Callable:
     "Labels drawn from the transition matrix `kind`."
     def flipped(samples, rows, rng, severity):
@@ -499,7 +499,7 @@ HARDNESS_TYPES = {
                               takes=("source", "source_classes", "classifier"), meaning="the classifier's probability of the other class"),
 }
 
-
+# %% ../nbs/01_hardness_types.ipynb #e4040a4a
 def hardness_types(
     samples:Samples|None=None, # only those that apply to it; all when None
 )->pd.DataFrame: # one row per type, by name
@@ -531,7 +531,7 @@ def inject(
     given = {name: value for name, value in given.items() if value is not None}
     return _inject(samples, {kind: prop}, {kind: severity}, seed, {kind: given}, {"kind": kind, "prop": prop, "seed": seed})
 
-
+# %% ../nbs/01_hardness_types.ipynb #4235eb44
 def inject_mixture(
     samples:Samples, # untouched
     props:dict[str, float], # share of samples per hardness type, sum below 1
@@ -545,7 +545,7 @@ def inject_mixture(
     """
     return _inject(samples, dict(props), severity or {}, seed, given or {}, {"kind": "mixture", "props": dict(props), "seed": seed})
 
-
+# %% ../nbs/01_hardness_types.ipynb #8fdff75a
 def _checked(samples:Samples, kind:str, prop:float, severity:float|None, given:dict)->tuple[HardnessType, int, float|None]:
     "The type, the number of samples to change and the severity, or an error."
     if kind not in HARDNESS_TYPES: raise ValueError(f"unknown hardness type {kind!r}; choose from {list(HARDNESS_TYPES)}")
@@ -569,7 +569,7 @@ def _checked(samples:Samples, kind:str, prop:float, severity:float|None, given:d
         raise ValueError(f"severity {severity} of {kind!r} ({made.meaning}); expected above {low:g}" + (f" and at most {high:g}" if np.isfinite(high) else ""))
     return made, n, severity
 
-
+# %% ../nbs/01_hardness_types.ipynb #eb5689d6
 def _inject(samples, props, severity, seed, given, settings)->Injected:
     "What `inject` and `inject_mixture` share."
     plans = {k: _checked(samples, k, p, severity.get(k), given.get(k, {})) for k, p in props.items()}

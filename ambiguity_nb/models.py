@@ -26,7 +26,7 @@ def seeded(
         torch.manual_seed(seed)
         yield
 
-
+# %% ../nbs/02_models.ipynb #6ef27708
 @contextmanager
 def evaluating(
     model:nn.Module, # put in eval mode
@@ -63,7 +63,7 @@ def logits_and_embeddings(
                         "give it a method `embed(x)` that returns [B, D]")
     return logits, seen["last"].flatten(1)
 
-
+# %% ../nbs/02_models.ipynb #737aea62
 def embed(
     model:nn.Module, # a classifier, in whatever mode it is
     x:torch.Tensor, # [B, ...] model input
@@ -87,7 +87,7 @@ def model_device(
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
-
+# %% ../nbs/02_models.ipynb #0f8e4cab
 def check_classifier(
     model:nn.Module, # to be checked; unchanged
     samples:Samples, # what it is to classify
@@ -107,7 +107,7 @@ def check_classifier(
         raise ValueError(f"{type(model).__name__} gives {shape} for {len(x)} samples of {samples.n_classes} classes; "
                          f"expected logits {(len(x), samples.n_classes)}{hint}")
 
-
+# %% ../nbs/02_models.ipynb #b7013774
 def _predict(model, samples, batch_size, device, forward)->np.ndarray:
     "Rows of `forward(model, x)` over all samples, in eval mode and without gradients."
     device = model_device(model, device)
@@ -115,7 +115,7 @@ def _predict(model, samples, batch_size, device, forward)->np.ndarray:
         rows = [forward(model, x).float().cpu() for x, _, _ in samples.batches(batch_size, device=device)]
     return torch.cat(rows).numpy()
 
-
+# %% ../nbs/02_models.ipynb #a81c50b0
 def predict_logits(
     model:nn.Module, # a classifier; its weights, buffers and mode are unchanged
     samples:Samples, # N samples
@@ -125,7 +125,7 @@ def predict_logits(
     "Logits of all samples, in order, in eval mode."
     return _predict(model, samples, batch_size, device, lambda m, x: m(x))
 
-
+# %% ../nbs/02_models.ipynb #1d531f27
 def predict_embeddings(
     model:nn.Module, # a classifier; its weights, buffers and mode are unchanged
     samples:Samples, # N samples
@@ -149,7 +149,7 @@ def cnn(
         return nn.Sequential(nn.Conv2d(in_channels, nf, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(nf, 2 * nf, 3, padding=1), nn.MaxPool2d(2),
                              nn.Flatten(), nn.Linear(2 * nf * (height // 4) * (width // 4), n_classes))
 
-
+# %% ../nbs/02_models.ipynb #1f33ba62
 def mlp(
     nf:int=2, # hidden units
     n_classes:int=2, # K
@@ -162,7 +162,7 @@ def mlp(
     with seeded(seed):
         return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * height * width, nf), nn.ReLU(), nn.Linear(nf, n_classes))
 
-
+# %% ../nbs/02_models.ipynb #68da438d
 def _size(image_size:int|tuple[int, int])->tuple[int, int]:
     "Height and width of a size given as one or two numbers."
     return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -187,7 +187,7 @@ def lenet(
                              nn.Flatten(), nn.Linear(flat, 120), nn.ReLU(), nn.Dropout(dropout), nn.Linear(120, 84), nn.ReLU(),
                              nn.Dropout(dropout), nn.Linear(84, n_classes))
 
-
+# %% ../nbs/02_models.ipynb #0cdababe
 def resnet18(
     n_classes:int=10, # K
     in_channels:int=1, # C
@@ -203,7 +203,7 @@ def resnet18(
         model.maxpool = nn.Identity()
         return model
 
-
+# %% ../nbs/02_models.ipynb #55601478
 def tabular_mlp(
     n_features:int, # F
     n_classes:int, # K
@@ -224,7 +224,7 @@ def model_names()->list[str]:
     "Names that `build_model` knows."
     return ["cnn", "mlp", "lenet", "resnet18", "tabular_mlp"]
 
-
+# %% ../nbs/02_models.ipynb #3b7f1b12
 def build_model(
     name:str, # one of `model_names()`
     samples:Samples, # what it is to classify: gives channels, size, features and classes

@@ -49,7 +49,7 @@ def clustering_stability(
         scores.append(agreement(reference[rows], find_patterns(embeddings[rows], **{**settings, "seed": seed + r}).labels))
     return np.array(scores)
 
-
+# %% ../nbs/07b_pattern_search.ipynb #bed66aad
 def _subsample(n:int, share:float, seed:int)->np.ndarray:
     "Sorted positions of a random share of n rows."
     return np.sort(np.random.default_rng(seed).choice(n, max(2, round(share * n)), replace=False))
@@ -59,7 +59,7 @@ def search_space()->dict[str, tuple]:
     "Ranges `(lowest, highest)` that `search_patterns` uses unless told otherwise; a new dict on every call."
     return {"n_neighbors": (5, 60), "min_dist": (0., .5), "n_components": (2, 60), "n_clusters": (3, 20), "min_cluster_size": (5, 60), "epsilon": (0., 5.)}
 
-
+# %% ../nbs/07b_pattern_search.ipynb #e2088a29
 @dataclass(frozen=True, eq=False, repr=False)
 class PatternSearch:
     "What `search_patterns` returns."
@@ -72,7 +72,7 @@ class PatternSearch:
     def __repr__(self)->str:
         return f"PatternSearch({len(self.table)} settings; score {self.score:.2f}, stability {self.stability:.2f}; best: {self.best!r})"
 
-
+# %% ../nbs/07b_pattern_search.ipynb #5c0f014a
 class _Judge:
     "Scores clusterings of the same rows: silhouettes by one matrix product, stability against fits on a subsample."
 
@@ -97,7 +97,7 @@ class _Judge:
             else: scores.append(float(_silhouettes(totals[kept, start:start + size], mine[kept]).sum() / len(mine)))
         return scores
 
-
+# %% ../nbs/07b_pattern_search.ipynb #ce302f49
 def search_patterns(
     embeddings:np.ndarray, # [N, D] float
     *,
@@ -197,7 +197,7 @@ def _checked_space(space, embeddings, reducers, clusterers)->dict[str, tuple]:
     full["n_clusters"] = (full["n_clusters"][0], min(full["n_clusters"][1], n // 4))
     return full
 
-
+# %% ../nbs/07b_pattern_search.ipynb #6a30210f
 def _clusterings(clusterers, space, n, reducer)->list[dict]:
     "Settings of every clustering to be tried on one reduction; on the embedding itself k-means stands in for mixtures, whose covariances it is too wide for."
     low, high = space["n_clusters"]
@@ -210,7 +210,7 @@ def _clusterings(clusterers, space, n, reducer)->list[dict]:
         choices += [{"clusterer": "hdbscan", "min_cluster_size": int(s), "epsilon": float(e)} for s in sizes if s <= n // 2 for e in epsilons]
     return choices
 
-
+# %% ../nbs/07b_pattern_search.ipynb #a2e9cc67
 def _try_cluster(reduced, entry, seed):
     "Labels and fitted arrays of one clustering; None where HDBSCAN finds no cluster."
     try:
@@ -219,7 +219,7 @@ def _try_cluster(reduced, entry, seed):
     except ValueError:
         return None
 
-
+# %% ../nbs/07b_pattern_search.ipynb #a9f60bfb
 def _result(embeddings, best, found, space, most, metric, n_epochs, seed)->PatternSearch:
     "The search's result, with its walls."
     names = ("reducer", "clusterer", "n_components", "n_clusters", "n_neighbors", "min_dist", "min_cluster_size", "epsilon")

@@ -65,7 +65,7 @@ def silhouettes(
     scores[rows] = _silhouettes(total.double().numpy(), codes)
     return scores
 
-
+# %% ../nbs/07_patterns.ipynb #dae77f66
 def _silhouettes(total:np.ndarray, codes:np.ndarray)->np.ndarray:
     "Silhouettes from `total` [N, K], the sum of each row's distances to each cluster, and clusters `codes` in 0..K-1."
     counts, row = np.bincount(codes, minlength=total.shape[1]), np.arange(len(codes))
@@ -76,7 +76,7 @@ def _silhouettes(total:np.ndarray, codes:np.ndarray)->np.ndarray:
     other = other.min(1)
     return np.where(counts[codes] > 1, (other - own) / np.maximum(np.maximum(own, other), 1e-12), 0)
 
-
+# %% ../nbs/07_patterns.ipynb #c077e603
 def cluster_quality(
     space:np.ndarray, # [N, D] float, where Euclidean distances are taken
     labels:np.ndarray, # [N] int, the cluster of each row; -1 is noise and left out
@@ -110,7 +110,7 @@ def unit_rows(
     if metric != "cosine": raise ValueError(f"unknown metric {metric!r}; choose from ['cosine', 'euclidean']")
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
-
+# %% ../nbs/07_patterns.ipynb #f8bb1eab
 def nearest_rows(
     space:np.ndarray, # [N, D] float, searched
     queries:np.ndarray|None=None, # [M, D] float; the rows of `space` themselves when None, each its own first neighbour
@@ -169,7 +169,7 @@ def reduce_embeddings(
     if n_components > n - 3: raise ValueError(f"n_components is {n_components}; UMAP gives at most {n - 3} dimensions for {n} rows")
     return _umap(rows, n_components, n_neighbors, min_dist, metric, n_epochs, seed, neighbors)
 
-
+# %% ../nbs/07_patterns.ipynb #2ab960a0
 def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.ndarray]:
     "Mean [D] and principal axes [D, n_components] of the rows, signs fixed."
     from sklearn.decomposition import PCA
@@ -177,7 +177,7 @@ def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.nda
     pca = PCA(n_components, svd_solver="covariance_eigh" if len(rows) > rows.shape[1] else "full").fit(rows.astype(np.float64))
     return pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
 
-
+# %% ../nbs/07_patterns.ipynb #371afec6
 def _umap(rows, n_components, n_neighbors, min_dist, metric, n_epochs, seed, neighbors)->np.ndarray:
     "UMAP of `rows` (already scaled for `metric`) on given or exact neighbours."
     from umap import UMAP
@@ -241,7 +241,7 @@ def cluster_rows(
     labels, order = _by_size(labels, n_clusters)
     return labels, {"weights": model.weights_[order], "means": model.means_[order], "covariances": model.covariances_[order]}
 
-
+# %% ../nbs/07_patterns.ipynb #9b489fbf
 def _joined(space:np.ndarray, labels:np.ndarray, epsilon:float)->np.ndarray:
     "Clusters whose nearest rows are closer than `epsilon` as one; scikit-learn's own option fails under NumPy 2.4."
     if epsilon <= 0 or labels.max() < 1: return labels
@@ -251,7 +251,7 @@ def _joined(space:np.ndarray, labels:np.ndarray, epsilon:float)->np.ndarray:
     gap = np.array([[nearest_rows(a, b, k=1)[1].min() for a in groups] for b in groups])
     return np.where(labels >= 0, connected_components(gap < epsilon)[1][labels], -1)
 
-
+# %% ../nbs/07_patterns.ipynb #d73184c9
 def _by_size(labels:np.ndarray, n_clusters:int|None=None)->tuple[np.ndarray, np.ndarray]:
     "Labels renumbered from the largest cluster to the smallest, and the old numbers in the new order; -1 stays."
     counts = np.bincount(labels[labels >= 0], minlength=n_clusters or 0)
@@ -303,7 +303,7 @@ class Patterns:
         return (f"Patterns({len(self)} rows in {self.n_clusters} patterns by {s['reducer']} and {s['clusterer']}{noise}; "
                 f"silhouette {self.quality.silhouette['embedding']:.2f} in the embedding, {self.quality.silhouette['reduced']:.2f} reduced)")
 
-
+# %% ../nbs/07_patterns.ipynb #2a167a9e
 def find_patterns(
     embeddings:np.ndarray, # [N, D] float, a classifier's features of N ambiguous inputs
     *,
@@ -339,7 +339,7 @@ def find_patterns(
     labels, fitted = cluster_rows(reduced, clusterer, n_clusters, min_cluster_size, epsilon, seed, n_init)
     return _as_patterns(embeddings, reduced, labels, settings, fitted)
 
-
+# %% ../nbs/07_patterns.ipynb #3c7c9ce2
 def _as_patterns(embeddings, reduced, labels, settings, fitted)->Patterns:
     "`Patterns` of a finished clustering, with its quality in both spaces."
     space = unit_rows(embeddings, settings["metric"])
@@ -369,7 +369,7 @@ def transform(
     weight /= weight.sum(1, keepdims=True)
     return np.einsum("mk,mkd->md", weight, self.reduced[index]).astype(np.float32)
 
-
+# %% ../nbs/07_patterns.ipynb #a676fd8b
 @patch
 def predict(
     self:Patterns,
@@ -405,7 +405,7 @@ def save(
     with atomic_path(folder / "patterns.json") as path: path.write_text(json.dumps(meta, indent=1))
     return folder
 
-
+# %% ../nbs/07_patterns.ipynb #9935b594
 def load_patterns(
     folder:str|Path, # written by `Patterns.save`
 )->Patterns:
@@ -432,7 +432,7 @@ def plane(
     mean, axes = _principal_axes(space, 2)
     return (space - mean) @ axes
 
-
+# %% ../nbs/07_patterns.ipynb #37d5c0b9
 def pattern_colors(
     n_clusters:int, # K
 )->list: # K RGB tuples, distinguishable by colour-blind readers up to 8
@@ -443,7 +443,7 @@ def pattern_colors(
     if n_clusters <= len(okabe_ito): return okabe_ito[:n_clusters]
     return okabe_ito + [colormaps["turbo"](i / max(n_clusters - 9, 1)) for i in range(n_clusters - len(okabe_ito))]
 
-
+# %% ../nbs/07_patterns.ipynb #71c92a0d
 def plot_patterns(
     patterns:Patterns, # drawn in its reduced space
     ax=None, # drawn on; a new figure when None

@@ -23,12 +23,12 @@ def _distances(rows:np.ndarray, to:np.ndarray)->np.ndarray:
     a, b = (torch.from_numpy(np.ascontiguousarray(r, np.float32)) for r in (rows, to))
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist" if len(a) * len(b) < 250_000 else "use_mm_for_euclid_dist").numpy()
 
-
+# %% ../nbs/08_prototypes.ipynb #f6ea1095
 def _blocks(rows:np.ndarray, size:int=1024):
     "Rows in blocks, so that distances between all rows never lie in memory at once."
     return (rows[i:i + size] for i in range(0, len(rows), size))
 
-
+# %% ../nbs/08_prototypes.ipynb #bcabacbe
 def _greedy_medoids(rows:np.ndarray, n:int)->list[int]:
     "Rows that one after the other reduce the sum of distances to the nearest chosen row most."
     chosen, nearest = [], np.full(len(rows), np.inf, np.float32)
@@ -39,7 +39,7 @@ def _greedy_medoids(rows:np.ndarray, n:int)->list[int]:
         nearest = np.minimum(nearest, _distances(rows[chosen[-1:]], rows)[0])
     return chosen
 
-
+# %% ../nbs/08_prototypes.ipynb #0fef046b
 def _greedy_mmd(rows:np.ndarray, n:int)->list[int]:
     "Rows that one after the other reduce the maximum mean discrepancy to the cluster most."
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 1000)).astype(int)]
@@ -54,12 +54,12 @@ def _greedy_mmd(rows:np.ndarray, n:int)->list[int]:
         among += kernel(rows, rows[chosen[-1:]])[:, 0]
     return chosen
 
-
+# %% ../nbs/08_prototypes.ipynb #c91f71d7
 def prototype_kinds()->list[str]:
     "Names that `choose_prototypes` knows."
     return ["medoid", "centroid", "density", "mmd", "random"]
 
-
+# %% ../nbs/08_prototypes.ipynb #cd22a591
 def choose_prototypes(
     space:np.ndarray, # [N, D] float, where distances are taken: the reduced space (as in the paper) or the embedding
     labels:np.ndarray, # [N] int, pattern of each row; -1 = in none
@@ -120,7 +120,7 @@ def plot_prototypes(
         frames += [colors[k]] * len(chosen) + ["none"] * (width - len(chosen))
     return plot_images(np.stack(grid), titles, n_cols=width, ax=ax, frames=frames)
 
-
+# %% ../nbs/08_prototypes.ipynb #dcf67afe
 def _caption(labels:np.ndarray, i:int, p:np.ndarray|None)->str:
     "Number and size of the pattern of row i, and p."
     text = f"{labels[i]} ({(labels == labels[i]).sum()})"
@@ -141,7 +141,7 @@ def map_places(
     places = reduce_embeddings(np.concatenate(embeddings), reducer, 2, n_neighbors, min_dist, metric, seed=seed)
     return tuple(np.split(places, np.cumsum([len(e) for e in embeddings])[:-1]))
 
-
+# %% ../nbs/08_prototypes.ipynb #2193b33c
 def plot_map(
     places:np.ndarray, # [N, 2] float, of the ambiguous inputs
     labels:np.ndarray, # [N] int, pattern of each; -1 = in none
@@ -174,7 +174,7 @@ def plot_map(
     ax.legend(fontsize=7, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return ax
 
-
+# %% ../nbs/08_prototypes.ipynb #cc325405
 def _thumbnails(ax, places:np.ndarray, prototypes:np.ndarray, images:np.ndarray, colors:list)->None:
     "Images of the prototypes on an ellipse around the points, in the order of their angles, each tied to its point."
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -207,7 +207,7 @@ def diversity(
     if len(rows) < 2: raise ValueError("diversity of 1 prototype is undefined; pass two or more")
     return float(1 - (rows @ rows.T)[np.triu_indices(len(rows), 1)].mean())
 
-
+# %% ../nbs/08_prototypes.ipynb #af0f0c64
 def default_radius(
     space:np.ndarray, # [N, D] float
     share:float=.1, # of all pairs of rows that lie within the radius
@@ -218,7 +218,7 @@ def default_radius(
     if len(rows) > 2000: rows = rows[np.random.default_rng(seed).choice(len(rows), 2000, replace=False)]
     return float(np.quantile(_distances(rows, rows)[np.triu_indices(len(rows), 1)], share)) if len(rows) > 1 else 0.
 
-
+# %% ../nbs/08_prototypes.ipynb #46c5954d
 def coverage(
     space:np.ndarray, # [N, D] float, the ambiguous inputs
     prototypes:np.ndarray, # [K, D] float, the prototypes in the same space
@@ -228,7 +228,7 @@ def coverage(
     radius = default_radius(space) if radius is None else radius
     return float((nearest_rows(prototypes, space, k=1)[1][:, 0] <= radius).mean())
 
-
+# %% ../nbs/08_prototypes.ipynb #c7f57e3c
 def compactness(
     space:np.ndarray, # [N, D] float, the ambiguous inputs
     prototypes:np.ndarray, # [K, D] float, the prototypes in the same space
@@ -238,7 +238,7 @@ def compactness(
     alone = nearest_rows(space[choose_prototypes(space, np.zeros(len(space), int), "centroid")[0]], space, k=1)[1].mean()
     return float(1 - nearest_rows(prototypes, space, k=1)[1].mean() / max(alone, 1e-12))
 
-
+# %% ../nbs/08_prototypes.ipynb #c208c79e
 def stability(
     first:np.ndarray, # [K, D] float, embeddings of the prototypes of one run
     second:np.ndarray, # [L, D] float, of another run

@@ -59,7 +59,7 @@ def error_norm(
     """
     return (logits.softmax(1) - F.one_hot(y, logits.shape[1])).norm(dim=1)
 
-
+# %% ../nbs/04_scores.ipynb #686235d0
 def label_probs(
     logits:torch.Tensor, # [B, K] float
     y:torch.Tensor, # [B] int64
@@ -67,7 +67,7 @@ def label_probs(
     "Softmax probability of the trained-on label."
     return logits.softmax(1).gather(1, y[:, None]).squeeze(1)
 
-
+# %% ../nbs/04_scores.ipynb #f67e88f2
 def entropy(
     probs:torch.Tensor, # [..., K] in [0, 1], sum 1
 )->torch.Tensor: # [...] in [0, log K] nats
@@ -272,7 +272,7 @@ class DataMaps(Score):
         "`correctness` (share of epochs predicted right) and `group`."
         return {"correctness": self.correct.mean(), "group": data_maps_groups(self.values(), self.ambiguity())}
 
-
+# %% ../nbs/04_scores.ipynb #50c500f6
 def data_maps_groups(
     confidence:np.ndarray, # [N] in [0, 1]
     variability:np.ndarray, # [N]
@@ -320,7 +320,7 @@ class DataIQ(Score):
         "`group` of each sample."
         return {"group": data_iq_groups(self.values(), self.ambiguity())}
 
-
+# %% ../nbs/04_scores.ipynb #fd286536
 def data_iq_groups(
     confidence:np.ndarray, # [N] in [0, 1]
     aleatoric:np.ndarray, # [N] in [0, .25]
@@ -391,7 +391,7 @@ def early_epochs(
         raise ValueError(f"epochs are {epochs}; expected some of 1..{n_epochs} (the epochs trained)")
     return epochs
 
-
+# %% ../nbs/04_scores.ipynb #85f28533
 @register
 class EL2N(Score):
     """Norm of softmax minus one-hot label at an early epoch, or its mean over several.
@@ -580,7 +580,7 @@ def dropout_layers(
     "Dropout layers with a positive rate."
     return [m for m in model.modules() if isinstance(m, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)) and m.p > 0]
 
-
+# %% ../nbs/04_scores.ipynb #ae36ec27
 @torch.no_grad()
 def dropout_members(
     model:nn.Module, # with dropout layers; unchanged
@@ -733,7 +733,7 @@ class GraNd(Score):
 
 _stages = {"all": lambda t, s: np.linspace(1, t, s), "early": lambda t, s: np.arange(1, s + 1), "late": lambda t, s: np.arange(t - s + 1, t + 1)}
 
-
+# %% ../nbs/04_scores.ipynb #a1031291
 @register
 class VoG(Score):
     """Spread over snapshots of the label logit's gradient by the input, averaged over input elements; high = hard.
@@ -805,7 +805,7 @@ def standardise(
         scores[y == k] = (of_class - of_class.mean()) / (of_class.std() or 1)
     return scores
 
-
+# %% ../nbs/04_scores.ipynb #badafc07
 def gradient_passes(
     scores:Iterable[Score], # some of which may need gradients
     epoch:int, # just finished, from 1
@@ -831,7 +831,7 @@ def default_transform()->Callable[[torch.Tensor], torch.Tensor]: # of raw images
     return v2.Compose([v2.RandomAffine(15, (.1, .1), (.9, 1.1), interpolation=InterpolationMode.BILINEAR),
                        v2.ColorJitter(brightness=.2, contrast=.2)])
 
-
+# %% ../nbs/04_scores.ipynb #f58568ca
 @register
 class ALLSH(Score):
     """KL divergence of predictions between a sample and its augmentations, averaged over these; high = hard. It does not look at the label.
@@ -978,7 +978,7 @@ class _Last(Score):
         "What came last."
         return self.last.numpy()
 
-
+# %% ../nbs/04_scores.ipynb #babee386
 @register
 class LastLoss(_Last):
     "Cross-entropy after the last epoch, in nats; high = hard."
@@ -988,7 +988,7 @@ class LastLoss(_Last):
         "Replace by the latest."
         self.last[index] = F.cross_entropy(logits, y, reduction="none").double()
 
-
+# %% ../nbs/04_scores.ipynb #862fc2ae
 @register
 class Entropy(_Last):
     "Entropy of the softmax after the last epoch, in nats; high = hard. It does not look at the label."
@@ -1002,7 +1002,7 @@ class Entropy(_Last):
         "The same entropy."
         return self.values()
 
-
+# %% ../nbs/04_scores.ipynb #b26f8d04
 @register
 class InputNorm(_Last):
     "Euclidean norm of the model input; high = hard. It looks at no model and no label."
@@ -1012,7 +1012,7 @@ class InputNorm(_Last):
         "One pass over the data."
         for x, _, index in samples.batches(512): self.last[index] = x.flatten(1).double().norm(dim=1)
 
-
+# %% ../nbs/04_scores.ipynb #e03b99d1
 @register
 class Random(_Last):
     "Uniform random numbers: what a score that knows nothing achieves."
@@ -1210,7 +1210,7 @@ def _without_repeats(index:torch.Tensor)->Iterator[slice|torch.Tensor]:
     nth = pd.Series(index.numpy()).groupby(index.numpy()).cumcount().to_numpy()   # which repetition of its sample a row is
     for n in range(nth.max() + 1): yield torch.from_numpy(np.flatnonzero(nth == n))
 
-
+# %% ../nbs/04_scores.ipynb #f476d4e1
 class _TrainOnlySet(ScoreSet):
     "A set for which the loop makes no evaluation pass."
     eval_batch = Hook.eval_batch
@@ -1344,12 +1344,12 @@ def result(
     if scores.n_samples != len(samples): raise ValueError(f"the scores were started for {scores.n_samples} samples, and {samples.name!r} has {len(samples)}")
     return Characterization(samples, _collect(samples, [scores]), cost=_costs([scores]), curves=_curves(scores))
 
-
+# %% ../nbs/04_scores.ipynb #f80b34f2
 def _curves(scores:ScoreSet)->np.ndarray|None:
     "The curves that some score kept."
     return next((score.finished() for score in scores if isinstance(score, Curves)), None)
 
-
+# %% ../nbs/04_scores.ipynb #285b6246
 def _costs(runs:Sequence[ScoreSet])->pd.DataFrame:
     "Seconds summed over runs, and megabytes of one run."
     seconds = pd.DataFrame([scores.seconds for scores in runs]).sum()

@@ -101,11 +101,11 @@ class Hook:
     )->None:
         "Take over the accumulators of a checkpoint; called after `before_fit`."
 
-
+# %% ../nbs/03_training.ipynb #1be63129
 class HookError(RuntimeError):
     "An exception raised by a hook; the message names the hook and the event, and `__cause__` is the original."
 
-
+# %% ../nbs/03_training.ipynb #b226857c
 def _call(hooks:Sequence[Hook], event:str, *args)->None:
     "Call one event of all hooks in order."
     for hook in hooks:
@@ -114,7 +114,7 @@ def _call(hooks:Sequence[Hook], event:str, *args)->None:
         except Exception as error:
             raise HookError(f"{type(hook).__name__}.{event} failed: {type(error).__name__}: {error}") from error
 
-
+# %% ../nbs/03_training.ipynb #c34e63f2
 def _listens(hook:Hook, event:str)->bool:
     "Whether a hook overrides an event."
     return getattr(type(hook), event) is not getattr(Hook, event)
@@ -133,7 +133,7 @@ def _pack(value:Any, tensors:dict, key:str)->Any:
     if value is None or isinstance(value, (bool, int, float, str)): return {"value": value}
     raise TypeError(f"cannot save {key} of type {type(value).__name__}; expected dicts, lists, numbers, strings and tensors")
 
-
+# %% ../nbs/03_training.ipynb #556eef19
 def _unpack(packed:dict, tensors:dict)->Any:
     "The nested value that `_pack` took apart."
     (kind, value), = packed.items()
@@ -141,7 +141,7 @@ def _unpack(packed:dict, tensors:dict)->Any:
     if kind == "dict": return {k: _unpack(v, tensors) for k, v in value}
     return [_unpack(v, tensors) for v in value] if kind == "list" else value
 
-
+# %% ../nbs/03_training.ipynb #f3b15a43
 def save_state(
     path:str|Path, # file to appear, ending in .safetensors
     state:dict, # nested dicts and lists of tensors, numbers and strings
@@ -155,7 +155,7 @@ def save_state(
     with atomic_path(path) as temporary: save_file(tensors, temporary, metadata={"state": json.dumps(packed)})
     return Path(path)
 
-
+# %% ../nbs/03_training.ipynb #2e6a03a5
 def load_state(
     path:str|Path, # written by `save_state`
 )->dict: # the nested state, tensors on the CPU
@@ -183,7 +183,7 @@ def save_model(
     "Write a model's weights and `meta` to one safetensors file."
     return save_state(path, {"model": model.state_dict(), "meta": meta})
 
-
+# %% ../nbs/03_training.ipynb #78521aba
 def load_weights(
     path:str|Path, # written by `save_model`
     model:nn.Module, # built as the saved one was; its weights are replaced
@@ -205,7 +205,7 @@ def _forward(model:nn.Module, x:torch.Tensor, autocast:bool)->torch.Tensor:
     "Logits in float32, computed in bfloat16 when asked."
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast): return model(x).float()
 
-
+# %% ../nbs/03_training.ipynb #8c7caf92
 def _train_epoch(model, batches, n, optimizer, scheduler, hooks, autocast)->dict[str, float]:
     "One pass of updates; mean loss and accuracy as the steps saw them."
     listeners = [h for h in hooks if _listens(h, "train_batch")]
@@ -223,7 +223,7 @@ def _train_epoch(model, batches, n, optimizer, scheduler, hooks, autocast)->dict
         n_correct += (logits.argmax(1) == y).sum()
     return {"loss": float(total_loss) / n, "accuracy": float(n_correct) / n}
 
-
+# %% ../nbs/03_training.ipynb #c83e79f0
 def _eval_pass(model, samples, hooks, epoch, batch_size, device)->None:
     "One evaluation pass over all samples, for the hooks that listen; gradients by the input come from the same forward pass."
     listeners, takers = [h for h in hooks if _listens(h, "eval_batch")], [h for h in hooks if h.wants_input_gradients(epoch)]
@@ -237,7 +237,7 @@ def _eval_pass(model, samples, hooks, epoch, batch_size, device)->None:
                 _call(takers, "input_gradients", index, y.cpu(), gradients.float().cpu())
             _call(listeners, "eval_batch", index, logits.detach().float().cpu(), y.cpu(), embeddings.detach().float().cpu())
 
-
+# %% ../nbs/03_training.ipynb #d25b8b53
 def evaluate(
     model:nn.Module, # a classifier; unchanged
     samples:Samples, # N samples
@@ -259,7 +259,7 @@ def _make_optimizer(kind, params, lr, weight_decay, device)->torch.optim.Optimiz
     if kind not in make: raise ValueError(f"unknown optimizer {kind!r}; choose from {sorted(make)} or give a function of the parameters")
     return make[kind]()
 
-
+# %% ../nbs/03_training.ipynb #997c2e00
 def _make_scheduler(kind, optimizer, lr, n_steps):
     "A schedule stepped at every batch, by name, or by the user's function."
     if kind is None or callable(kind): return kind and kind(optimizer, n_steps)
@@ -277,7 +277,7 @@ def _fingerprint(samples:Samples, settings:dict)->dict[str, Any]:
     checksum = zlib.crc32(np.ascontiguousarray(samples.x[::stride]).data, zlib.crc32(samples.y.data))
     return {**settings, "samples": samples.name, "n": len(samples), "data_checksum": checksum}
 
-
+# %% ../nbs/03_training.ipynb #63346752
 def _resume(path:Path|None, fingerprint:dict, parts:dict, hooks:Sequence[Hook])->tuple[list[dict], dict|None]:
     "Fill `parts` (things with a state dict) and hooks from a checkpoint; its history and best weights, or nothing."
     if path is None or not path.exists(): return [], None
@@ -292,12 +292,12 @@ def _resume(path:Path|None, fingerprint:dict, parts:dict, hooks:Sequence[Hook])-
     if state["cuda_rng"]: torch.cuda.set_rng_state_all(state["cuda_rng"])
     return state["history"], state["best"]
 
-
+# %% ../nbs/03_training.ipynb #3d00c901
 def _name(choice:str|Callable|None)->str:
     "A setting as it is written into a checkpoint: a function by its name, since its address changes."
     return getattr(choice, "__qualname__", str(choice))
 
-
+# %% ../nbs/03_training.ipynb #c61a5087
 class _Shuffle:
     "The generator of the batch order, as a thing with a state dict."
     def __init__(self, seed:int): self.generator = torch.Generator().manual_seed(seed)
@@ -370,7 +370,7 @@ def fit(
         _call(hooks, "after_fit", model, samples)
     return history
 
-
+# %% ../nbs/03_training.ipynb #bfc58bcf
 def _out_of_patience(history:list[dict], patience:int|None)->bool:
     "Whether the best validation loss is `patience` epochs old."
     if patience is None or not history: return False

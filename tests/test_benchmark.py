@@ -253,7 +253,7 @@ def settings_of(path):
     "The settings that `ambiguity benchmark --config PATH` would run with."
     from jsonargparse import ArgumentParser
 
-    from ambiguity_nb.benchmark_job import benchmark_job
+    from ambiguity_nb.jobs.benchmark import benchmark_job
 
     parser = ArgumentParser()
     parser.add_argument("--config", action="config")
@@ -271,7 +271,7 @@ def test_configs_are_the_presets():
 
 
 def test_figures_have_intervals_and_close(tmp_path):
-    from ambiguity_nb.benchmark_job import benchmark_report
+    from ambiguity_nb.jobs.benchmark import benchmark_report
 
     benchmark(GRID, tmp_path, n_jobs=1)
     figures = []
@@ -284,7 +284,7 @@ def test_figures_have_intervals_and_close(tmp_path):
 
 
 def test_the_command_resumes_and_extends(tmp_path, caplog):
-    from ambiguity_nb.benchmark_job import benchmark_job
+    from ambiguity_nb.jobs.benchmark import benchmark_job
 
     grid = {"datasets": ["wine"], "models": ["tabular_mlp"], "scores": ["aum", "el2n", "loss", "random"], "n_epochs": 2, "n_bootstrap": 20}
     assert benchmark_job(grid=grid, root=tmp_path, dry_run=True).loc["all", "to_do"] == 1 and not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ambiguity_nb.cli import command_names, main, make_parser
+from ambiguity_nb.jobs.cli import command_names, main, make_parser
 
 root = Path(__file__).resolve().parent.parent
 configs = sorted((root / "experiments").rglob("*.yml"))
@@ -48,5 +48,5 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(tmp_path):
 
 
 def test_help_answers_without_torch():
-    code = "import sys; from ambiguity_nb.cli import main; main(['--help']); print('torch' in sys.modules)"
+    code = "import sys; from ambiguity_nb.jobs.cli import main; main(['--help']); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "False"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ambiguity_nb.bridge import gather_inputs, nearest_samples, pattern_regions, study_patterns
+from ambiguity_nb.study import gather_inputs, nearest_samples, pattern_regions, study_patterns
 from ambiguity_nb.data import from_arrays, load_samples
 from ambiguity_nb.explanations import class_baselines, explain
 from ambiguity_nb.explorer import PatternExplorer, explore, strip_png

@@ -13,7 +13,7 @@ from ambiguity_nb.data import Samples, from_arrays, load_samples
 from ambiguity_nb.gradients import gradient_norms, label_gradients
 from ambiguity_nb.hardness_types import inject
 from ambiguity_nb.models import evaluating
-from ambiguity_nb.score_doors import characterize_trees, replay
+from ambiguity_nb.replay import characterize_trees, replay
 from ambiguity_nb.scores import (
     ALLSH,
     AUM,

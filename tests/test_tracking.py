@@ -9,7 +9,7 @@ import pytest
 
 def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="wandb is an optional extra: pip install 'ambiguity_nb[wandb]'")
-    from ambiguity_nb.tracking import open_run
+    from ambiguity_nb.jobs.run import open_run
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
@@ -35,7 +35,7 @@ def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
 def test_wandb_missing_is_said_before_work(tmp_path, monkeypatch):
     import sys
 
-    from ambiguity_nb.tracking import open_run
+    from ambiguity_nb.jobs.run import open_run
 
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ModuleNotFoundError, match=r"ambiguity_nb\[wandb\]"): open_run("demo", {}, root=tmp_path, wandb="offline")
