@@ -47,7 +47,7 @@ def _usage()->str:
             f"usage: ambiguity COMMAND [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
             "`ambiguity COMMAND --help` lists a command's settings.")
 
-# %% ../../nbs/jobs/cli.ipynb #27616436
+# %% ../../nbs/jobs/cli.ipynb #c00bc6c3
 def make_parser(
     command:str, # one of `COMMANDS`
 ): # -> a jsonargparse `ArgumentParser`
@@ -65,7 +65,7 @@ def make_parser(
         else: _add(parser, name, parameter.annotation, parameter.default, comments(function)[name])
     return parser
 
-# %% ../../nbs/jobs/cli.ipynb #6c062309
+# %% ../../nbs/jobs/cli.ipynb #29337ae5
 def _add_group(parser, options:Any)->None:
     "A flag for each field of a dataclass, with its values as defaults."
     from ambiguity_nb.core import comments
@@ -75,14 +75,15 @@ def _add_group(parser, options:Any)->None:
     for field in dataclasses.fields(options):
         _add(group, field.name, field.type, getattr(options, field.name), words[field.name])
 
-# %% ../../nbs/jobs/cli.ipynb #12b7752d
+# %% ../../nbs/jobs/cli.ipynb #d6140751
 def _add(parser, name:str, kind:Any, default:Any, what:str)->None:
     "One flag. A function is given as a name or as module:object here, so that type is left out."
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         kind = typing.Union[tuple(k for k in typing.get_args(kind) if Callable not in (k, typing.get_origin(k)))]  # noqa: UP007
-    parser.add_argument(f"--{name}", type=kind, default=default, help=what)
+    given = {"required": True} if default is inspect.Parameter.empty else {"default": default}
+    parser.add_argument(f"--{name}", type=kind, help=what, **given)
 
-# %% ../../nbs/jobs/cli.ipynb #4dcdaefe
+# %% ../../nbs/jobs/cli.ipynb #18663364
 def parse(
     command:str, # one of `COMMANDS`
     words:Sequence[str], # flags and values
@@ -93,22 +94,22 @@ def parse(
     return {name: _group(p.default, flat) if dataclasses.is_dataclass(p.default) else flat[name]
             for name, p in parameters.items()}
 
-# %% ../../nbs/jobs/cli.ipynb #38feb845
+# %% ../../nbs/jobs/cli.ipynb #19a20aaa
 def _group(options:Any, flat:dict[str, Any])->Any:
     "A group of options with the values given."
     return dataclasses.replace(options, **{field.name: flat[field.name] for field in dataclasses.fields(options)})
 
-# %% ../../nbs/jobs/cli.ipynb #73f9c11f
+# %% ../../nbs/jobs/cli.ipynb #0b094f88
 _old_words = {"epochs": "n_epochs", "dataset": "data", "root": "run_folder", "data_root": "data_folder",
               "together": "ensemble"}
 
-# %% ../../nbs/jobs/cli.ipynb #d3b944ba
+# %% ../../nbs/jobs/cli.ipynb #71aa2ee9
 def _word(word:str, known:set[str])->str:
     "A setting as it is called now."
     word = word.replace("-", "_")
     return _old_words[word] if word not in known and _old_words.get(word) in known else word
 
-# %% ../../nbs/jobs/cli.ipynb #a3f8a42e
+# %% ../../nbs/jobs/cli.ipynb #faf51c84
 def _settled(parser, words:Sequence[str])->list[str]:
     "Words as the parser knows them: settings by their present names, lists in brackets, files read."
     kinds = {action.dest: str(getattr(action, "_typehint", "")) for action in parser._actions}
@@ -121,12 +122,12 @@ def _settled(parser, words:Sequence[str])->list[str]:
         settled.append(word)
     return settled
 
-# %% ../../nbs/jobs/cli.ipynb #a9d4b09f
+# %% ../../nbs/jobs/cli.ipynb #de2b77a2
 def _parts(word:str)->list[str]:
     "`--flag=value` as two words."
     return word.split("=", 1) if word.startswith("--") else [word]
 
-# %% ../../nbs/jobs/cli.ipynb #1c312146
+# %% ../../nbs/jobs/cli.ipynb #232e73f1
 def _read_config(path:str, known:set[str], trusted:bool)->str: # YAML
     "A file of settings with present names. Raises `ValueError` for what is no file of settings."
     import yaml
@@ -141,7 +142,7 @@ def _read_config(path:str, known:set[str], trusted:bool)->str: # YAML
         raise ValueError(f"{path!r} names code to be run ({code}); if you trust it, add --trust")
     return yaml.safe_dump({_word(str(k), known): v for k, v in read.items()}, allow_unicode=True)
 
-# %% ../../nbs/jobs/cli.ipynb #686def52
+# %% ../../nbs/jobs/cli.ipynb #d7cb9c44
 def _code_in(value:Any)->str|None:
     "The first module:object in a nest of settings; `mgda:norm` is a weight, and `openml:42` a data set."
     if isinstance(value, dict): return next((c for part in value.items() for c in map(_code_in, part) if c), None)
