@@ -13,6 +13,7 @@ from pathlib import Path
 
 import measure_notebooks as measured
 import pytest
+import yaml
 from readme import render
 
 root = Path(__file__).resolve().parent.parent
@@ -160,6 +161,18 @@ def test_figures_have_words_and_can_be_read(page):
             if not cell.marks.get("fig-alt"): wrong.append(f"cell {cell.index}: no `#| fig-alt`")
             if width < 600: wrong.append(f"cell {cell.index}: {width} x {height} pixels; a figure has 600 or more")
     assert not wrong, "\n".join(wrong)
+
+
+@by_page
+def test_directives_can_be_read(page):
+    # Quarto reads them as YAML, all lines of a cell together
+    wrong = []
+    for cell in pages[page]:
+        lines = re.findall(r"(?m)^#\| *([\w-]+:.*)$", cell.source) if cell.kind == "code" else []
+        try: read = yaml.safe_load("\n".join(lines)) or {}
+        except yaml.YAMLError as error: wrong.append(f"cell {cell.index}: {str(error)[:200]}")
+        else: wrong += [f"cell {cell.index}: {k}" for k, v in read.items() if not isinstance(v, (str, bool, int, float))]
+    assert not wrong, "put words that hold a colon in quotes:\n" + "\n".join(wrong)
 
 
 @pytest.mark.parametrize("page", [name for name in pages if re.match(r"06[de]_|09", name)])
