@@ -20,7 +20,7 @@ from torch import nn
 from .core import Registry, load_state, patch, resolve_device, save_state
 from .data import Samples
 from .models import embed, evaluating, lenet, model_device
-from .training import fit
+from .training import Training, fit
 
 # %% ../nbs/05_fid.ipynb #4799eb72
 def gaussian_frechet(
@@ -43,7 +43,7 @@ def gaussian_frechet(
     distance = ((mean1 - mean2) ** 2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * cross
     return max(float(distance), 0.)
 
-# %% ../nbs/05_fid.ipynb #fc4e06e3
+# %% ../nbs/05_fid.ipynb #8765d9c2
 def _check_gaussians(mean1:np.ndarray, cov1:np.ndarray, mean2:np.ndarray, cov2:np.ndarray)->None:
     "Refuse two means and covariances of unequal dimensions, and values that are not finite."
     dims = len(mean1)
@@ -75,7 +75,7 @@ class _Sums:
         self.cubic += norms @ x
         self.quartic += norms @ norms
 
-# %% ../nbs/05_fid.ipynb #a8cd740f
+# %% ../nbs/05_fid.ipynb #9b364b5b
 def _as_rows(features:np.ndarray|torch.Tensor, sums:_Sums)->np.ndarray:
     "A batch of features as float64 [B, D], or an error that says what is wrong with it."
     x = features.detach().cpu().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
@@ -87,7 +87,7 @@ def _as_rows(features:np.ndarray|torch.Tensor, sums:_Sums)->np.ndarray:
                          "check the images they were computed from")
     return x
 
-# %% ../nbs/05_fid.ipynb #b0c6d9c9
+# %% ../nbs/05_fid.ipynb #56391e96
 def _ledoit_wolf(
     sums:_Sums, # of all rows
     biased:np.ndarray, # [D, D] covariance, divided by n
@@ -151,12 +151,12 @@ class Statistics:
         fields = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
         return save_state(path, {"statistics": fields})
 
-# %% ../nbs/05_fid.ipynb #5834a5d7
+# %% ../nbs/05_fid.ipynb #e66a433b
 def _arrays(fields:dict)->dict:
     "Tensors of a state file as arrays."
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in fields.items()}
 
-# %% ../nbs/05_fid.ipynb #049b0422
+# %% ../nbs/05_fid.ipynb #d7ea92ad
 def _statistics(sums:_Sums, shrinkage:str|float|None)->Statistics:
     "Mean and covariance from sums, shrunk if wanted."
     if sums.n < 2: raise ValueError(f"{sums.n} sample in {sums.space!r}; a covariance needs at least 2")
@@ -229,7 +229,7 @@ class Features:
 
     def __repr__(self)->str: return f"Features({self.name!r})"
 
-# %% ../nbs/05_fid.ipynb #6acc3513
+# %% ../nbs/05_fid.ipynb #bd2fd1e0
 @patch
 def of(
     self:Features,
@@ -265,7 +265,7 @@ def _feature_batches(space:Features, images:Samples|torch.Tensor, batch_size:int
     else: device = resolve_device("cpu" if str(device) == "auto" else device)
     for x in _image_batches(images, batch_size, device): yield space(x)
 
-# %% ../nbs/05_fid.ipynb #ddcd1fe9
+# %% ../nbs/05_fid.ipynb #d56d0b26
 def _image_batches(images:Samples|torch.Tensor, batch_size:int, device:torch.device)->Iterator[torch.Tensor]:
     "Model-range batches of samples or of a tensor."
     if isinstance(images, Samples):
@@ -289,7 +289,7 @@ def fingerprint(
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:8]
 
-# %% ../nbs/05_fid.ipynb #1dd0f53d
+# %% ../nbs/05_fid.ipynb #7cd7d0b8
 FEATURE_SPACES = Registry("feature space", home="ambiguity_nb.inception")
 
 # %% ../nbs/05_fid.ipynb #695b99f7
@@ -341,7 +341,7 @@ def dataset_features(
     name = f"lenet-{_content_name(samples)}-e{n_epochs}-s{seed}.safetensors"
     path = None if folder is None else Path(folder) / name
     if path is not None and path.exists(): model.load_state_dict(load_state(path)["model"])
-    else: fit(model, samples, n_epochs, seed=seed)
+    else: fit(model, samples, Training(n_epochs=n_epochs), seed=seed)
     if path is not None and not path.exists(): save_state(path, {"model": model.state_dict()})
     return _penultimate(model, f"lenet-{samples.name}")
 
@@ -354,7 +354,7 @@ def _content_name(samples:Samples)->str:
     digest.update(np.ascontiguousarray(samples.y).data)
     return f"{samples.name}-n{len(samples)}-{digest.hexdigest()[:8]}"
 
-# %% ../nbs/05_fid.ipynb #cb7055a9
+# %% ../nbs/05_fid.ipynb #ab74bf41
 @patch
 def path_of(
     self:Features,

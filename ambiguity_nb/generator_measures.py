@@ -6,7 +6,7 @@
 __all__ = ['draw_noise', 'generate', 'as_models', 'mean_log_probs', 'predict_probs', 'confusion_distance', 'balance_and_mass',
            'acd', 'is_ambiguous', 'kid', 'density_coverage', 'pareto_front', 'GanMeasures']
 
-# %% ../nbs/05c_generator_measures.ipynb #a5fd7504
+# %% ../nbs/05c_generator_measures.ipynb #cbfabc5e
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from .data import Samples
 from .fid import Features, Statistics, as_features, frechet_distance
 from .models import check_classifier, evaluating, model_device
 
-# %% ../nbs/05c_generator_measures.ipynb #55a5933d
+# %% ../nbs/05c_generator_measures.ipynb #88469805
 def draw_noise(
     n:int, # rows
     z_dim:int=64, # length of each
@@ -29,7 +29,7 @@ def draw_noise(
     if n < 1: raise ValueError(f"n is {n}; expected at least 1")
     return torch.randn(n, z_dim, generator=torch.Generator().manual_seed(seed))
 
-# %% ../nbs/05c_generator_measures.ipynb #d0ea4faf
+# %% ../nbs/05c_generator_measures.ipynb #73e4224d
 def generate(
     generator:nn.Module, # noise to images; its mode and buffers are unchanged
     n:int=64, # images
@@ -46,7 +46,7 @@ def generate(
     with evaluating(generator), torch.no_grad():
         return torch.cat([generator(part.to(device)).float().cpu() for part in z.split(batch_size)])
 
-# %% ../nbs/05c_generator_measures.ipynb #b591e247
+# %% ../nbs/05c_generator_measures.ipynb #fe8a17d4
 def as_models(
     model:nn.Module|Sequence[nn.Module], # one or several
 )->list[nn.Module]:
@@ -56,7 +56,7 @@ def as_models(
     if models and all(isinstance(m, nn.Module) for m in models): return models
     raise TypeError(f"the model is {type(model).__name__}; expected an nn.Module or a list of them")
 
-# %% ../nbs/05c_generator_measures.ipynb #43358deb
+# %% ../nbs/05c_generator_measures.ipynb #322171b1
 def mean_log_probs(
     model:nn.Module|Sequence[nn.Module], # one or several, in eval mode
     x:torch.Tensor, # [B, C, H, W] in [-1, 1]
@@ -66,7 +66,7 @@ def mean_log_probs(
     log_probs = torch.stack([m(x).float().log_softmax(1) for m in models])
     return log_probs[0] if len(models) == 1 else log_probs.logsumexp(0) - math.log(len(models))
 
-# %% ../nbs/05c_generator_measures.ipynb #24d145f8
+# %% ../nbs/05c_generator_measures.ipynb #21c2919e
 def predict_probs(
     model:nn.Module|Sequence[nn.Module], # one or several; unchanged
     images:torch.Tensor, # [N, C, H, W] float in [-1, 1]
@@ -149,12 +149,12 @@ def kid(
     between = _kernel_sum(a, b) / (len(a) * len(b))
     return float(_mean_of_pairs(a) + _mean_of_pairs(b) - 2 * between)
 
-# %% ../nbs/05c_generator_measures.ipynb #7a60222d
+# %% ../nbs/05c_generator_measures.ipynb #029afce9
 def _kernel_sum(x:torch.Tensor, y:torch.Tensor)->torch.Tensor:
     "Sum of the kernel over all pairs of rows, 2,048 rows at a time."
     return sum((((rows @ y.T) / x.shape[1] + 1) ** 3).sum() for rows in x.split(2048))
 
-# %% ../nbs/05c_generator_measures.ipynb #abe933fb
+# %% ../nbs/05c_generator_measures.ipynb #e1986bc4
 def _mean_of_pairs(x:torch.Tensor)->torch.Tensor:
     "Mean of the kernel over all pairs of different rows."
     itself = ((((x * x).sum(1)) / x.shape[1] + 1) ** 3).sum()
@@ -222,7 +222,7 @@ class GanMeasures:
         probs = predict_probs(self.models, images)
         return _doubt(probs, self.tau, self.classes) | _realism(self, images)
 
-# %% ../nbs/05c_generator_measures.ipynb #84c0467e
+# %% ../nbs/05c_generator_measures.ipynb #a449103a
 def _doubt(probs:np.ndarray, tau:float, classes:Sequence[int]|None)->dict[str, Any]:
     "What a generator's images do to the model."
     kept = is_ambiguous(probs if classes else probs[:, 1], tau, classes)
@@ -231,7 +231,7 @@ def _doubt(probs:np.ndarray, tau:float, classes:Sequence[int]|None)->dict[str, A
     balance, mass = balance_and_mass(probs, classes)
     return measured | {"balance": float(balance.mean()), "mass": float(mass.mean())}
 
-# %% ../nbs/05c_generator_measures.ipynb #ea6e8493
+# %% ../nbs/05c_generator_measures.ipynb #652df0a1
 def _realism(measures:GanMeasures, images:torch.Tensor)->dict[str, float]:
     "How a generator's images compare with the real ones, in each feature space."
     measured = {}
@@ -242,7 +242,7 @@ def _realism(measures:GanMeasures, images:torch.Tensor)->dict[str, float]:
     if measures.neighbors: measured |= _neighbors(features, measures._near)
     return measured
 
-# %% ../nbs/05c_generator_measures.ipynb #d028fae9
+# %% ../nbs/05c_generator_measures.ipynb #8b1b32c2
 def _neighbors(features:np.ndarray, real:np.ndarray)->dict[str, float]:
     "KID, and where there are enough real rows density and coverage."
     few = len(real) <= 5
