@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['logger', 'classifier']
 
-# %% ../../nbs/jobs/classifier.ipynb #5221ff70
+# %% ../../nbs/jobs/classifier.ipynb #a49195a1
 import inspect
 import logging
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from torch import nn
 
 from ..data import Samples
-from .run import Run, RunFolder, open_run, settings
+from .run import RunFolder, open_run, settings
 from ..models import MODELS, build_model, save_classifier
 from ..sources import DATASETS, Source
 from ..training import Log, Training, evaluate, fit
 
-# %% ../../nbs/jobs/classifier.ipynb #a157e9e0
+# %% ../../nbs/jobs/classifier.ipynb #16aa89fa
 def _train_and_test(
     source:Source, # which data
 )->tuple[Samples, Samples]:
@@ -27,10 +28,10 @@ def _train_and_test(
     files = source.data not in DATASETS and (Path(source.data).exists() or source.data.startswith("openml:"))
     return source.read().split((.8, .2), seed=0) if files else (source.read("train"), source.read("test"))
 
-# %% ../../nbs/jobs/classifier.ipynb #ad8e76fc
+# %% ../../nbs/jobs/classifier.ipynb #5be864e5
 logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/classifier.ipynb #0c0a6ed4
+# %% ../../nbs/jobs/classifier.ipynb #9355146e
 def classifier(
     source:Source=Source(),
     training:Training=Training(n_epochs=1),
@@ -44,22 +45,25 @@ def classifier(
 )->Path: # the run folder
     "Train classifiers, one for each width, and test them."
     wide = "nf" in inspect.signature(MODELS.resolve(model)).parameters
-    widths = (nf or [2]) if wide else [None]
+    options = [{"nf": n} for n in nf or [2]] if wide else [{}]
     train, test = _train_and_test(source)
-    folder = open_run("classifier", settings(source, training, model=model, nf=widths if wide else None, seed=seed), run)
-    rows = [_trained(folder, train, test, training, model, {"nf": n} if wide else {}, seed, device, progress) for n in widths]
+    given = settings(source, training, model=model, nf=[o["nf"] for o in options] if wide else None, seed=seed)
+    folder, rows = open_run("classifier", given, run), []
+    for one in options:
+        label = "-".join([model.replace(":", "-"), *(f"{k}{v}" for k, v in one.items())])
+        net = build_model(model, train, seed=seed, **one)
+        fit(net, train, training, seed=seed, device=device, folder=folder.folder / "checkpoints" / label,
+            hooks=[Log(partial(folder.log, phase=label))], progress=progress)
+        save_classifier(folder.weights(label), net, model, train, **one)
+        rows.append({"classifier": label} | _tested(net, test))
+        logger.info("%s: test accuracy %.2f %%", label, 100 * rows[-1]["test accuracy"])
     folder.save_table("test", pd.DataFrame(rows).set_index("classifier"))
     folder.finish()
     return folder.folder
 
-# %% ../../nbs/jobs/classifier.ipynb #7a19947e
-def _trained(run:Run, train:Samples, test:Samples, training:Training, model:str, options:dict, seed:int, device:str, progress:bool)->dict:
-    "Train, test and save one classifier; its row of the table."
-    label = "-".join([model.replace(":", "-"), *(f"{k}{v}" for k, v in options.items())])
-    net = build_model(model, train, seed=seed, **options)
-    fit(net, train, training, seed=seed, device=device, folder=run.folder / "checkpoints" / label, progress=progress,
-        hooks=[Log(partial(run.log, phase=label))])
-    measured = evaluate(net, test)
-    save_classifier(run.weights(label), net, model, train, **options)
-    logger.info("%s: test accuracy %.2f %%", label, 100 * measured["accuracy"])
-    return {"classifier": label, "parameters": sum(p.numel() for p in net.parameters()), "test loss": measured["loss"], "test accuracy": measured["accuracy"]}
+# %% ../../nbs/jobs/classifier.ipynb #8a06327d
+def _tested(model:nn.Module, test:Samples)->dict[str, float]:
+    "A classifier in numbers."
+    measured = evaluate(model, test)
+    return {"parameters": sum(p.numel() for p in model.parameters()), "test loss": measured["loss"],
+            "test accuracy": measured["accuracy"]}
