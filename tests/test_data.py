@@ -10,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from ambiguity_nb.data import Samples, from_openml, load_samples
+from ambiguity_nb.data import Samples
+from ambiguity_nb.sources import from_openml, load_samples
 
 arff = b"""@RELATION tiny
 @ATTRIBUTE size REAL
-@ATTRIBUTE colour {red,blue}
+@ATTRIBUTE color {red,blue}
 @ATTRIBUTE class {good,bad}
 @DATA
 1.5,red,good
@@ -38,7 +39,7 @@ def test_torchvision_files_are_read_as_they_lie(tmp_path, name, folder):
     for part, x in images.items():
         (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(x))
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(len(x)) % 10))
-    train, test, both = (load_samples(name, part, root=tmp_path) for part in ("train", "test", "all"))
+    train, test, both = (load_samples(name, part, data_folder=tmp_path) for part in ("train", "test", "all"))
     assert (train.shape, len(train), len(test), len(both)) == ((1, 28, 28), 12, 5, 17)
     assert (train.x[:, 0] == images["train"]).all() and (both.y[12:] == np.arange(5)).all()
     assert train.classes[1] == ("1" if name == "mnist" else "Trouser")
@@ -61,12 +62,12 @@ def test_cifar10_files_are_read_as_they_lie(tmp_path, monkeypatch):
     monkeypatch.setattr(kind, "test_list", [write("test_batch", batch)])
     meta = write("batches.meta", {"label_names": [f"c{i}" for i in range(10)]})
     monkeypatch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
-    samples = load_samples("cifar10", root=tmp_path)
+    samples = load_samples("cifar10", data_folder=tmp_path)
     assert (samples.x == x).all() and list(samples.y) == [0, 1, 2, 9] and samples.classes[9] == "c9"
 
 
 def test_missing_files_and_no_network_say_what_to_put_where(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"MNIST/raw/.*AMBIGUITY_NB_DATA.*download=True"): load_samples("mnist", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"MNIST/raw/.*AMBIGUITY_NB_DATA.*download=True"): load_samples("mnist", data_folder=tmp_path)
     monkeypatch.setenv("AMBIGUITY_NB_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match="elsewhere"): load_samples("mnist")
 
@@ -87,7 +88,7 @@ def openml(monkeypatch):
             answers = {
                 "/data/7": {"data_set_description": {"id": "7", "name": "tiny", "version": "1", "status": "active", "format": "ARFF", "description": "",
                                                      "url": f"{base}/file.arff", "md5_checksum": hashlib.md5(data).hexdigest()}},
-                "/data/features/7": {"data_features": {"feature": [feature(0, "size", "numeric", "false"), feature(1, "colour", "nominal", "false"),
+                "/data/features/7": {"data_features": {"feature": [feature(0, "size", "numeric", "false"), feature(1, "color", "nominal", "false"),
                                                                    feature(2, "class", "nominal", "true")]}},
                 "/data/qualities/7": {"data_qualities": {"quality": [{"name": "NumberOfInstances", "value": "4"}]}}}
             if self.path == "/file.arff": answer = data
@@ -117,7 +118,7 @@ def openml(monkeypatch):
 
 def test_openml_table_from_a_server_then_from_the_cache(tmp_path, openml, monkeypatch):
     samples = from_openml(7, cache=tmp_path)
-    assert samples.features == ("size", "colour=red", "colour=blue") or samples.features == ("size", "colour=blue", "colour=red")
+    assert samples.features == ("size", "color=red", "color=blue") or samples.features == ("size", "color=blue", "color=red")
     assert (samples.name, samples.classes, list(samples.y)) == ("tiny", ("bad", "good"), [1, 0, 1, 0])
     assert list(samples.x[:, 0]) == [1.5, 2.5, 3.5, 4.5]
     assert len(from_openml(7, max_rows=2, seed=0, cache=tmp_path)) == 2

@@ -12,9 +12,9 @@ script = """
 import sys
 import torch
 torch.set_num_threads(1)
-from ambiguity_nb.data import load_samples
-from ambiguity_nb.models import lenet
-from ambiguity_nb.training import Hook, fit, save_model
+from ambiguity_nb.models import lenet, save_model
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Hook, Training, fit
 
 class Say(Hook):
     "Tells the parent process how far the run is."
@@ -26,7 +26,7 @@ class Say(Hook):
 samples = load_samples("digits").replace(name="digits")
 samples = samples.replace(x=samples.x.repeat(2, 2).repeat(2, 3))
 model = lenet(image_size=16)
-fit(model, samples.subset(slice(0, 640)), 4, hooks=[Say()], checkpoint=sys.argv[1], schedule="cosine")
+fit(model, samples.subset(slice(0, 640)), Training(n_epochs=4, schedule="cosine"), hooks=[Say()], folder=sys.argv[1])
 save_model(sys.argv[2], model)
 """
 
@@ -67,7 +67,7 @@ def test_killed_five_times_ends_with_the_same_weights(tmp_path):
 
 def test_killed_while_writing_keeps_the_last_checkpoint(tmp_path):
     # the file is written beside and renamed, so a kill at any time leaves a checkpoint that loads
-    from ambiguity_nb.training import load_state
+    from ambiguity_nb.core import load_state
 
     process = start(tmp_path / "run", tmp_path / "w.safetensors")
     deadline = time.time() + 60
@@ -82,13 +82,13 @@ def test_killed_while_writing_keeps_the_last_checkpoint(tmp_path):
 def test_a_full_disk_does_not_harm_the_old_checkpoint(tmp_path, monkeypatch):
     import torch
 
-    from ambiguity_nb import training
+    from ambiguity_nb import core
 
-    path = training.save_state(tmp_path / "a.safetensors", {"x": torch.ones(3)})
+    path = core.save_state(tmp_path / "a.safetensors", {"x": torch.ones(3)})
 
     def full(*args, **kwargs): raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training, "save_file", full)
-    with pytest.raises(OSError, match="No space left"): training.save_state(path, {"x": torch.zeros(3)})
-    assert training.load_state(path)["x"].sum() == 3
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left"): core.save_state(path, {"x": torch.zeros(3)})
+    assert core.load_state(path)["x"].sum() == 3
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]

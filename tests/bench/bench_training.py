@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
-from ambiguity_nb.data import load_samples
 from ambiguity_nb.models import lenet
-from ambiguity_nb.training import fit
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Training, fit
 
 
 def mnist_root(folder: str) -> str:
@@ -53,10 +53,10 @@ def plain_epochs(root: str, n: int, n_epochs: int) -> float:
 
 def our_epochs(root: str, n: int, n_epochs: int, autocast: bool = False) -> float:
     "Seconds of `fit`."
-    samples = load_samples("mnist", root=root).subset(slice(0, n))
+    samples = load_samples("mnist", data_folder=root).subset(slice(0, n))
     model = lenet()
     start = time.perf_counter()
-    fit(model, samples, n_epochs, device="cpu", autocast=autocast)
+    fit(model, samples, Training(n_epochs=n_epochs, autocast=autocast), device="cpu")
     return time.perf_counter() - start
 
 

@@ -9,11 +9,11 @@ import pytest
 
 def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="wandb is an optional extra: pip install 'ambiguity_nb[wandb]'")
-    from ambiguity_nb.jobs.run import open_run
+    from ambiguity_nb.jobs.run import RunFolder, open_run
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    run = open_run("demo", {"lr": .1}, root=tmp_path, wandb="offline", group="step 1")
+    run = open_run("demo", {"lr": .1}, RunFolder(run_folder=tmp_path, wandb="offline"), group="step 1")
     run.log({"epoch": 1, "loss": .5}, phase="gan")
     run.log({"epoch": 1, "phase": "seed0-step1", "histogram": [1, 0, 3]})
     figure, ax = plt.subplots()
@@ -35,7 +35,7 @@ def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
 def test_wandb_missing_is_said_before_work(tmp_path, monkeypatch):
     import sys
 
-    from ambiguity_nb.jobs.run import open_run
+    from ambiguity_nb.jobs.run import RunFolder, open_run
 
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ModuleNotFoundError, match=r"ambiguity_nb\[wandb\]"): open_run("demo", {}, root=tmp_path, wandb="offline")
+    with pytest.raises(ModuleNotFoundError, match=r"ambiguity_nb\[wandb\]"): open_run("demo", {}, RunFolder(run_folder=tmp_path, wandb="offline"))
