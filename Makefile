@@ -45,8 +45,8 @@ nbs: $(VENV)/.installed-dev ## run every notebook top to bottom, store outputs, 
 readme: $(VENV)/.installed-dev ## README.md from nbs/index.ipynb
 	$(BIN)/python tests/readme.py
 
-docs: $(VENV)/.installed-dev ## the docs site in _docs (needs Quarto: https://quarto.org)
-	$(BIN)/nbdev_docs
+docs: $(VENV)/.installed-dev ## the docs site in _docs, its links followed (needs Quarto 1.7.34: https://quarto.org)
+	$(BIN)/python tools/build_docs.py
 
 clean: ## remove what was built; keeps .venv and runs
 	rm -rf build dist _docs _proc *.egg-info .pytest_cache .ruff_cache

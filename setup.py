@@ -42,6 +42,7 @@ setup(
     package_data={"ambiguity_nb": ["assets/*"]},
     install_requires=lines("requirements"),
     extras_require=extras,
-    entry_points={"console_scripts": lines("console_scripts")},
+    # nbdev looks up pages and sources of names here, for this project's site and for others that link to it
+    entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["ambiguity_nb=ambiguity_nb._modidx:d"]},
     zip_safe=False,
 )

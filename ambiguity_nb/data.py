@@ -69,7 +69,7 @@ class Samples:
         "Whether a sample is an image, not a row of a table."
         return self.x.ndim == 4
 
-# %% ../nbs/00_data.ipynb #557813d4
+# %% ../nbs/00_data.ipynb #bdf3e346
 def _affine(x:np.ndarray)->tuple[np.ndarray, np.ndarray]:
     "The `shift` and `scale` of raw values: images to [-1, 1], table features to mean 0 and variance 1."
     if x.ndim == 4:
@@ -78,7 +78,7 @@ def _affine(x:np.ndarray)->tuple[np.ndarray, np.ndarray]:
     std = x.std(0, dtype=np.float64)
     return x.mean(0, dtype=np.float64).astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
-# %% ../nbs/00_data.ipynb #db06ea78
+# %% ../nbs/00_data.ipynb #47068791
 @patch
 def counts(self:Samples)->pd.Series: # by class name
     "Samples per class."
@@ -99,7 +99,7 @@ def _check_x(x:np.ndarray)->None:
                          "expected channels first, [N, C, H, W]. For channels last use x.transpose(0, 3, 1, 2)")
     if x.dtype == np.float32: _check_values(x)
 
-# %% ../nbs/00_data.ipynb #27068dd4
+# %% ../nbs/00_data.ipynb #2f3da65e
 def _check_values(x:np.ndarray)->None:
     "Refuse NaN, infinity, and float images outside [0, 1]; in pieces, since a memory-mapped array need not fit."
     for start in range(0, len(x), 8192):
@@ -122,7 +122,7 @@ def _check_y(y:np.ndarray, n:int, n_classes:int)->None:
     if y.min() < 0 or y.max() >= n_classes:
         raise ValueError(f"labels go from {y.min()} to {y.max()}; expected 0..{n_classes - 1} for {n_classes} classes")
 
-# %% ../nbs/00_data.ipynb #b8cc248e
+# %% ../nbs/00_data.ipynb #aca78ea6
 def _check_names(samples:Samples)->None:
     "Refuse ids that do not name every sample, and feature names that do not name every feature."
     ids, features = samples.ids, samples.features
@@ -155,7 +155,7 @@ def from_arrays(
     return Samples(_raw_values(x), y, classes, name, None if ids is None else np.asarray(ids),
                    None if features is None else tuple(features))
 
-# %% ../nbs/00_data.ipynb #eb5cbc6c
+# %% ../nbs/00_data.ipynb #c0b4c86b
 def _raw_values(x:np.ndarray)->np.ndarray:
     "Images as uint8 or float32 [N, C, H, W], tables as float32 [N, F]."
     if x.ndim == 3: x = x[:, None]
@@ -185,7 +185,7 @@ def _encode_labels(y:np.ndarray, classes:Sequence[str]|None)->tuple[np.ndarray, 
         raise ValueError(f"label {str(y[codes < 0][0])!r} is not among the classes {list(names)}; add it to `classes`")
     return codes, names
 
-# %% ../nbs/00_data.ipynb #9fe5f3f5
+# %% ../nbs/00_data.ipynb #1e41056a
 @patch
 def value_range(self:Samples)->tuple[float, float]:
     "Lowest and highest raw value: that of the dtype for images, that of the data for tables."
@@ -296,7 +296,7 @@ def split(
     shift, scale = _affine(self.x[parts[0]])
     return tuple(_replace(self, shift=shift, scale=scale).subset(part) for part in parts)
 
-# %% ../nbs/00_data.ipynb #052a0a65
+# %% ../nbs/00_data.ipynb #1d582db5
 def _split_positions(samples:Samples, shares:Sequence[float], rng:np.random.Generator, stratified:bool)->list:
     "Sorted positions of each part."
     if stratified: groups = [np.flatnonzero(samples.y == k) for k in range(samples.n_classes)]
@@ -366,12 +366,12 @@ def image_gap(
     "The gap between images in a grid."
     return max(2, round(.12 * width))
 
-# %% ../nbs/00_data.ipynb #b6e9934a
+# %% ../nbs/00_data.ipynb #f70345b9
 def _white(images:np.ndarray)->float:
     "The raw value of white."
     return 255 if images.dtype == np.uint8 else 1.
 
-# %% ../nbs/00_data.ipynb #9d9020ff
+# %% ../nbs/00_data.ipynb #c98aad2d
 def _mosaic(images:np.ndarray, n_cols:int, room:bool)->tuple[np.ndarray, list[tuple[int, int]]]:
     "All images in one [H, W, 3], with room for titles if wanted, and the top left corner of each."
     n, channels, height, width = images.shape
@@ -385,7 +385,7 @@ def _mosaic(images:np.ndarray, n_cols:int, room:bool)->tuple[np.ndarray, list[tu
         mosaic[top:top + height, left:left + width] = image.transpose(1, 2, 0)[..., :3]
     return mosaic.repeat(3, 2) if mosaic.shape[2] == 1 else mosaic, corners
 
-# %% ../nbs/00_data.ipynb #66f48eb8
+# %% ../nbs/00_data.ipynb #92117d2e
 def _frame(ax, top:int, left:int, height:int, width:int, color:str)->None:
     "A frame around one image of a mosaic."
     from matplotlib.patches import Rectangle

@@ -19,7 +19,8 @@ def render(notebook: Path) -> str:
         blocks.append(f"```python\n{source}\n```")
         for output in cell["outputs"]:
             text = "".join(output.get("text", output.get("data", {}).get("text/plain", [])))
-            if text and "image/png" not in output.get("data", {}): blocks.append("\n".join("    " + line for line in text.rstrip().splitlines()))
+            if text and "image/png" not in output.get("data", {}):
+                blocks.append("\n".join("    " + line for line in text.rstrip().splitlines()))
     text = "\n\n".join(blocks) + "\n"
     return re.sub(r"\]\((images/[^)]+|[\w/]+\.ipynb)\)", r"](nbs/\1)", text)  # links as seen from the root
 

@@ -18,8 +18,8 @@ root = Path(__file__).resolve().parent.parent
 def environment() -> dict:
     "Two notebooks at a time on two cores: one thread each; no display, no network account."
     threads = str(max(1, (os.cpu_count() or 2) // 2))
-    return os.environ | {"MPLBACKEND": "Agg", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "OMP_NUM_THREADS": threads,
-                         "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": "0"}
+    return os.environ | {"MPLBACKEND": "Agg", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "PYTHONHASHSEED": "0",
+                         "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 
 def run_notebooks(slow: bool) -> tuple[int, int]:
@@ -27,9 +27,11 @@ def run_notebooks(slow: bool) -> tuple[int, int]:
     from nbdev.doclinks import nbglob
 
     names = [Path(p).name for p in nbglob(root / "nbs")]
-    command = [str(Path(sys.executable).parent / "nbdev_test"), "--n_workers", "2", "--timing", "--do_print"] + (["--flags", "slow"] if slow else [])
-    print(f"== {len(names)} notebooks: {' '.join(['nbdev_test', *command[1:]])}", flush=True)
-    process = subprocess.Popen(command, cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    words = ["nbdev_test", "--n_workers", "2", "--timing", "--do_print"] + (["--flags", "slow"] if slow else [])
+    print(f"== {len(names)} notebooks: {' '.join(words)}", flush=True)
+    command = [str(Path(sys.executable).parent / words[0]), *words[1:]]
+    process = subprocess.Popen(command, cwd=root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -44,9 +46,11 @@ def run_pytest(slow: bool) -> tuple[int, int, int]:
     "Passed, failed and skipped tests under pytest."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "--durations=8", f"--junitxml={report}"] + ([] if slow else ["-m", "not slow"])
+        command = [sys.executable, "-m", "pytest", "-q", "--durations=8", f"--junitxml={report}"]
+        command += [] if slow else ["-m", "not slow"]
         print(f"== {' '.join(command[1:-1] if slow else command[1:])}", flush=True)
-        code = subprocess.run(command, cwd=root, env=environment() | {"OMP_NUM_THREADS": str(os.cpu_count() or 2)}).returncode
+        env = environment() | {"OMP_NUM_THREADS": str(os.cpu_count() or 2)}
+        code = subprocess.run(command, cwd=root, env=env).returncode
         if not report.exists(): return 0, 1, 0
         suite = ElementTree.parse(report).getroot().find("testsuite")
         total, skipped = int(suite.get("tests")), int(suite.get("skipped"))

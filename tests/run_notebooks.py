@@ -1,4 +1,4 @@
-"""Runs notebooks top to bottom as JupyterLab's Run All does, stores their outputs, exports modules, cleans, writes README.md.
+"""Runs notebooks top to bottom as JupyterLab's Run All does, stores outputs, exports modules, cleans, writes README.md.
 
 Without arguments: all of them; else the paths given.
 """
@@ -18,9 +18,11 @@ def main() -> int:
     subprocess.run(["nbdev_export"], cwd=root, check=True)
     for notebook in notebooks:
         print(notebook.relative_to(root), flush=True)
-        subprocess.run(["jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace", "--log-level", "WARN", "--ExecutePreprocessor.timeout=1800",
-                        "--ExecutePreprocessor.store_widget_state=False",  # it would hold the widgets' JavaScript, megabytes of it
-                        str(notebook)], cwd=root, env=env, check=True)
+        # the state of widgets would hold their JavaScript, megabytes of it
+        options = ["--log-level", "WARN", "--ExecutePreprocessor.timeout=1800",
+                   "--ExecutePreprocessor.store_widget_state=False"]
+        command = ["jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace", *options, str(notebook)]
+        subprocess.run(command, cwd=root, env=env, check=True)
     subprocess.run(["nbdev_clean"], cwd=root, check=True)
     return subprocess.run([sys.executable, str(root / "tests" / "readme.py")]).returncode
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from ambiguity_nb.fid import bootstrap_frechet, feature_statistics, frechet_distance, gaussian_frechet
+from ambiguity_nb.fid import FEATURE_SPACES, Statistics, as_features, bootstrap_frechet, frechet_distance, gaussian_frechet
 
 
 def sets(n, dims, seed=0):
@@ -31,7 +31,7 @@ def by_eigenvalues(a, b):
 
 
 def ours(a, b):
-    return frechet_distance(feature_statistics(a), feature_statistics(b), warn=False)
+    return frechet_distance(Statistics.of(a), Statistics.of(b), warn=False)
 
 
 @pytest.mark.parametrize("n, dims", [(2000, 16), (2000, 128), (700, 256)])
@@ -102,3 +102,13 @@ def test_inception_equals_torch_fidelity(tmp_path):
 def test_import_is_light():
     code = "import sys, ambiguity_nb.fid; assert not {'scipy.linalg', 'torchvision.models', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_feature_spaces_by_name(tmp_path, monkeypatch):
+    assert {"classifier", "dataset", "inception"} <= set(FEATURE_SPACES)
+    assert all(isinstance(space.needs, tuple) for space in FEATURE_SPACES.values())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMBIGUITY_NB_INCEPTION", str(tmp_path / "none.pth"))
+    (tmp_path / "my_features.py").write_text("def rows(x): return x.mean((1, 3))\n")
+    assert as_features("my_features:rows")(torch.zeros(2, 1, 5, 4)).shape == (2, 5)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"): as_features("inception")

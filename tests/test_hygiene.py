@@ -1,5 +1,6 @@
-"""What must hold for the repository as a whole: notebooks, the modules they export, the docs site, the package."""
+"""What must hold for the repository as a whole: how notebooks are laid out, the modules they export, the package."""
 import ast
+import graphlib
 import importlib
 import inspect
 import json
@@ -10,14 +11,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import measure_notebooks as measured
 import pytest
 import yaml
 from readme import render
 
 root = Path(__file__).resolve().parent.parent
-notebooks = sorted(p for p in (root / "nbs").rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(root).parts))
-modules = sorted(p.stem for p in (root / "ambiguity_nb").glob("*.py") if not p.stem.startswith("_"))
-by_name = pytest.mark.parametrize("notebook", notebooks, ids=lambda p: p.relative_to(root / "nbs").as_posix())
+pages = measured.notebooks_of(root)  # path below nbs -> cells
+notebooks = [root / "nbs" / name for name in pages]
+sources = measured.modules_of(root)  # dotted name below the package -> source
+modules = sorted(sources)
+by_name = pytest.mark.parametrize("notebook", notebooks, ids=list(pages))
+by_page = pytest.mark.parametrize("page", pages)
+numbered = [name for name in pages if re.match(r"\d\d", name)]
+numbers = ["00_data", "01_hardness_types", "02_models", "03_training", "04_scores", "05_fid", "06_gasten",
+           "07_patterns", "08_prototypes", "09_benchmark"]
 
 
 def outputs(notebook: Path):
@@ -36,32 +44,42 @@ def text_of(output: dict) -> str:
 def copy(tmp_path_factory) -> Path:
     "A copy of what nbdev reads, in which commands may write."
     folder = tmp_path_factory.mktemp("copy")
-    for name in ("settings.ini", "setup.py", "pyproject.toml", "_quarto.yml", "README.md"): shutil.copy(root / name, folder / name)
-    shutil.copytree(root / "nbs", folder / "nbs", symlinks=True, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "runs"))
+    for name in ("settings.ini", "setup.py", "pyproject.toml", "_quarto.yml", "README.md"):
+        shutil.copy(root / name, folder / name)
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "runs")
+    shutil.copytree(root / "nbs", folder / "nbs", symlinks=True, ignore=ignored)
+    for package in ("ambiguity_nb", "ambiguity_nb/jobs"):  # these are written by hand
+        (folder / package).mkdir()
+        shutil.copy(root / package / "__init__.py", folder / package / "__init__.py")
     return folder
 
 
 def nbdev(command: str, folder: Path, *args: str) -> None:
     "Run an nbdev command in a folder and show what it said if it failed."
     env = os.environ | {"PYTHONPATH": str(root)}
-    result = subprocess.run([Path(sys.executable).parent / command, *args], cwd=folder, env=env, capture_output=True, text=True)
+    program = Path(sys.executable).parent / command
+    result = subprocess.run([program, *args], cwd=folder, env=env, capture_output=True, text=True)
     assert result.returncode == 0, f"{command} failed:\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
 
 
+# -------------------------------------------------------------------------------------------- notebooks and modules
 def test_every_numbered_notebook_is_there():
-    names = ["00_data", "01_hardness_types", "02_models", "03_training", "04_scores", "05_fid", "06_gasten", "07_patterns", "08_prototypes", "09_benchmark"]
     present = {n.stem for n in notebooks}
-    assert not [n for n in names + ["index", "tracking", "report", "cli"] if n not in present]
+    others = ["core", "index", "run", "report", "cli", "api", "commands", "glossary", "add_your_own"]
+    assert not [n for n in numbers + others if n not in present]
 
 
 def test_modules_are_what_the_notebooks_export(copy):
-    (copy / "ambiguity_nb").mkdir(exist_ok=True)
     nbdev("nbdev_export", copy)
-    for exported in sorted((copy / "ambiguity_nb").glob("*.py")):
-        committed = root / "ambiguity_nb" / exported.name
-        assert committed.exists(), f"{exported.name} is exported but not committed; run nbdev_export"
-        assert committed.read_text() == exported.read_text(), f"{exported.name} differs from its notebook; run nbdev_export"
-    assert {p.name for p in (root / "ambiguity_nb").glob("*.py")} - {p.name for p in (copy / "ambiguity_nb").glob("*.py")} <= {"__main__.py"}
+    exported = sorted((copy / "ambiguity_nb").rglob("*.py"))
+    for made in exported:
+        name = made.relative_to(copy)
+        committed = root / name
+        assert committed.exists(), f"{name} is exported but not committed; run nbdev_export"
+        assert committed.read_text() == made.read_text(), f"{name} differs from its notebook; run nbdev_export"
+    committed = {p.relative_to(root) for p in (root / "ambiguity_nb").rglob("*.py")}
+    left = {p.as_posix() for p in committed - {p.relative_to(copy) for p in exported}}
+    assert left <= {"ambiguity_nb/__main__.py"}
 
 
 def test_notebooks_are_clean(copy):
@@ -81,7 +99,8 @@ def test_outputs_are_small_and_speak_of_no_machine(notebook):
         assert output["output_type"] != "error", f"cell {i} holds a failed output"
         assert output.get("name") != "stderr", f"cell {i} holds a warning or log: {text[:200]}"
         assert not re.search(r"\b\w*Warning\b", text), f"cell {i} shows a warning: {text[:200]}"
-        assert not local.search(text), f"cell {i} shows a path of a machine: {local.search(text).group()} in {text[:200]}"
+        found = local.search(text)
+        assert not found, f"cell {i} shows a path of a machine: {found.group()} in {text[:200]}"
 
 
 @by_name
@@ -91,7 +110,8 @@ def test_import_cells_hold_nothing_else(notebook):
         if cell["cell_type"] != "code": continue
         statements = ast.parse(re.sub(r"(?m)^[%!].*$", "", "".join(cell["source"]))).body
         imports = [isinstance(s, (ast.Import, ast.ImportFrom)) for s in statements]
-        assert all(imports) or not any(imports), f"cell {i} mixes imports with other code; move them to the cell of test imports"
+        mixed = any(imports) and not all(imports)
+        assert not mixed, f"cell {i} mixes imports with other code; move them to the cell of test imports"
 
 
 @by_name
@@ -104,34 +124,154 @@ def test_links_lead_somewhere(notebook):
             assert path.exists() or (root / target.split("#")[0]).exists(), f"link to {target} leads nowhere"
 
 
-def test_site_lists_every_notebook_once():
-    def entries(node):
-        if isinstance(node, str): return [node]
-        if isinstance(node, list): return [e for item in node for e in entries(item)]
-        return entries(node.get("contents", [])) + ([node["href"]] if "href" in node else [])
-
-    sidebar = yaml.safe_load((root / "nbs" / "sidebar.yml").read_text())["website"]["sidebar"]["contents"]
-    listed = entries(sidebar)
-    present = [n.relative_to(root / "nbs").as_posix() for n in notebooks]
-    assert sorted(listed) == sorted(present)
-    quarto = yaml.safe_load((root / "_quarto.yml").read_text())
-    for side in ("left", "right"):
-        for item in quarto["website"]["navbar"][side]:
-            assert item["href"].startswith("http") or (root / "nbs" / item["href"]).exists(), item
-    link = root / "nbs" / "_quarto.yml"
-    assert link.is_symlink() and os.readlink(link) == "../_quarto.yml"
-
-
-def test_nbdev_processes_every_notebook_for_the_site(copy):
-    # not the command `nbdev_proc_nbs`, which would first install Quarto and this package
-    code = "from nbdev.doclinks import _build_modidx\nfrom nbdev.serve import proc_nbs\nif __name__ == '__main__':\n    _build_modidx()\n    proc_nbs()\n"
-    (copy / "process.py").write_text(code)
-    nbdev("python", copy, "process.py")
-    for notebook in notebooks: assert (copy / "_proc" / notebook.relative_to(root / "nbs")).exists(), notebook.name
-
-
 def test_readme_is_the_index_notebook():
     assert (root / "README.md").read_text() == render(root / "nbs" / "index.ipynb"), "run `make readme`"
+
+
+# ---------------------------------------------------------------------------------- how pages are laid out
+@by_page
+def test_the_first_text_is_title_and_summary(page):
+    # nbdev makes it the head of the page and drops whatever else it says
+    first = next(c for c in pages[page] if c.kind == "markdown")
+    lines = [line for line in first.source.splitlines() if line.strip()]
+    kinds = [line[:2] for line in lines]
+    assert kinds == ["# ", "> "], f"the first Markdown cell holds only `# Title` and one line `> summary`, not {lines}"
+
+
+@pytest.mark.parametrize("page", [*numbered, "core.ipynb"])
+def test_a_page_begins_with_what_a_user_gets(page):
+    first = pages[page][:8]
+    shown = [c.index for c in first if any(o.get("data", {}).keys() & {"image/png", "text/html"} for o in c.outputs)]
+    assert shown, "no figure or table within the first eight cells"
+    text = " ".join(c.source for c in pages[page][:9])
+    assert re.search(r"\bin short\b", text, re.IGNORECASE), "no cell `In short` at the beginning"
+
+
+@by_page
+def test_every_section_shows_something(page):
+    bare = [heading for heading, cells in measured.sections(pages[page]) if not any(c.shows for c in cells)]
+    assert not bare, f"sections without a stored value, table or figure: {bare}"
+
+
+@by_page
+def test_figures_have_words_and_can_be_read(page):
+    wrong = []
+    for cell in pages[page]:
+        for width, height in cell.pictures():
+            if not cell.marks.get("fig-alt"): wrong.append(f"cell {cell.index}: no `#| fig-alt`")
+            if width < 600: wrong.append(f"cell {cell.index}: {width} x {height} pixels; a figure has 600 or more")
+    assert not wrong, "\n".join(wrong)
+
+
+@by_page
+def test_directives_can_be_read(page):
+    # Quarto reads them as YAML, all lines of a cell together
+    wrong = []
+    for cell in pages[page]:
+        lines = re.findall(r"(?m)^#\| *([\w-]+:.*)$", cell.source) if cell.kind == "code" else []
+        try: read = yaml.safe_load("\n".join(lines)) or {}
+        except yaml.YAMLError as error: wrong.append(f"cell {cell.index}: {str(error)[:200]}")
+        else: wrong += [f"cell {cell.index}: {k}" for k, v in read.items() if not isinstance(v, (str, bool, int))]
+    assert not wrong, "put words that hold a colon in quotes:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", [name for name in pages if re.match(r"06[de]_|09", name)])
+def test_figures_of_results_say_what_to_see(page):
+    wrong = [c.index for c in pages[page] if c.pictures() and not c.marks.get("fig-cap")]
+    assert not wrong, f"cells with a figure and no `#| fig-cap`: {wrong}"
+
+
+@by_page
+def test_sentences_are_text(page):
+    # the repr of a long string is cut off at the right, and its line breaks are \n
+    wrong = []
+    for cell in pages[page]:
+        for output in cell.outputs:
+            text = "".join(output.get("data", {}).get("text/plain", ""))
+            if output.get("data", {}).keys() <= {"text/plain"} and re.match(r"\(?['\"]", text) and len(text) > 120:
+                wrong.append(f"cell {cell.index}: {text[:60]}...")
+    assert not wrong, "show these with `Markdown(...)` or `print`:\n" + "\n".join(wrong)
+
+
+@by_page
+def test_lines_of_code_fit_the_page(page):
+    wrong = [f"cell {c.index}: {len(line)}: {line.strip()[:50]}"
+             for c in pages[page] if c.kind == "code" for line in c.source.splitlines() if len(line) > 120]
+    assert not wrong, "lines over 120 characters:\n" + "\n".join(wrong)
+
+
+exported = [(name, c) for name, cells in pages.items() for c in cells if c.exported]
+
+
+def test_export_cells_are_small():
+    sizes = sorted((len(c.lines), name, c.index) for name, c in exported)
+    lines = [n for n, _, _ in sizes]
+    largest = "\n".join(f"{n} lines: {name}, cell {i}" for n, name, i in sizes[::-1][:20])
+    median, nine_in_ten = measured.statistics.median(lines), measured.quantile(lines, .9)
+    assert (median <= 10, nine_in_ten <= 25, lines[-1] <= 60) == (True, True, True), \
+        f"median {median:g} (10), nine in ten {nine_in_ten} (25), most {lines[-1]} (60) lines:\n{largest}"
+
+
+def test_export_cells_hold_one_definition():
+    several = [f"{name}, cell {c.index}: {', '.join(c.defined)}" for name, c in exported if len(c.defined) > 1]
+    share = len(several) / len(exported)
+    assert share < .15, f"{share:.0%} of the export cells define several things:\n" + "\n".join(several)
+
+
+# -------------------------------------------------------------------------------------------- names and signatures
+def test_functions_take_few_arguments():
+    wrong = [f"{name}.{function}: {n}" for name, source in sources.items()
+             for function, n in measured.argument_counts(source).items() if n > 12]
+    assert not wrong, "more than 12 parameters; group them in a frozen dataclass:\n" + "\n".join(wrong)
+
+
+def test_public_names_are_few():
+    counts = {name: len(measured.public_names(source)) for name, source in sources.items()}
+    most = "\n".join(f"{n:4} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
+    assert sum(counts.values()) <= 200, f"{sum(counts.values())} public names:\n{most}"
+
+
+def test_public_names_are_used_once():
+    homes = {}
+    for name, source in sources.items():
+        for public in measured.public_names(source): homes.setdefault(public, []).append(name)
+    # a command and the function of its job may share a word with something of a component
+    twice = {n: h for n, h in homes.items() if len(h) > 1 and sum(not m.startswith("jobs.") for m in h) > 1}
+    assert not twice, f"names that mean two things: {twice}"
+
+
+def test_words_about_arguments_stand_beside_them():
+    wrong = {name: measured.args_lines(source) for name, source in sources.items()}
+    wrong = {name: lines for name, lines in wrong.items() if lines}
+    assert not wrong, f"`Args:` blocks (module: lines); a trailing comment behind each argument says it once: {wrong}"
+
+
+def test_choices_are_refused_in_one_place():
+    wrong = [name for name, source in sources.items() if name != "core" and measured.unknown_choice.search(source)]
+    assert not wrong, f"`unknown ...; choose from` is written by `Registry` or `check_choice` of core, not in {wrong}"
+
+
+british = re.compile(r"normalis|standardis|summaris|initialis|optimis(?!m|t)|colour|grey(?!s[\"'])|centre|artefact"
+                     r"|behaviour|neighbour|labell", re.IGNORECASE)  # "Greys" is the name of a color map
+
+
+def test_names_are_spelled_the_american_way():
+    wrong = []
+    for module, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            names = [getattr(node, "name", None), getattr(node, "arg", None)]
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store): names.append(node.id)
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store): names.append(node.attr)
+            wrong += [f"{module}.{name}" for name in names if isinstance(name, str) and british.search(name)]
+    assert not wrong, f"spelled the British way: {sorted(set(wrong))}"
+
+
+@by_page
+def test_prose_is_spelled_the_american_way(page):
+    words = re.compile(rf"\w*(?:{british.pattern})\w*", re.IGNORECASE)
+    found = {c.index: sorted(set(words.findall(c.source))) for c in pages[page]}
+    wrong = [f"cell {i}: {', '.join(said)}" for i, said in found.items() if said]
+    assert not wrong, "spelled the British way:\n" + "\n".join(wrong)
 
 
 @pytest.mark.parametrize("name", modules)
@@ -147,21 +287,27 @@ def test_public_names_have_docstrings(name):
                 value = getattr(value, "fget", None) or getattr(value, "__func__", value)
                 # an override says what its base class's method says
                 inherited = any(hasattr(base, method) for base in thing.__mro__[1:])
-                if inspect.isfunction(value) and not method.startswith("_") and not inherited and not (value.__doc__ or "").strip():
-                    missing.append(f"{public}.{method}")
+                if not inspect.isfunction(value) or method.startswith("_") or inherited: continue
+                if not (value.__doc__ or "").strip(): missing.append(f"{public}.{method}")
     assert not missing, f"public names without a docstring: {missing}"
 
 
+# -------------------------------------------------------------------------------------------- the package
 def test_ruff_passes():
-    result = subprocess.run([sys.executable, "-m", "ruff", "check", "ambiguity_nb", "tests", "setup.py"], cwd=root, capture_output=True, text=True)
+    def ruff(*args):
+        command = [sys.executable, "-m", "ruff", "check", *args]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True)
+
+    result = ruff("--output-format=concise", "ambiguity_nb", "tests", "tools", "setup.py")
     assert result.returncode == 0, result.stdout
-    result = subprocess.run([sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F401,F403,F405", "ambiguity_nb"], cwd=root, capture_output=True, text=True)
+    result = ruff("--isolated", "--select", "F821,F401,F403,F405", "ambiguity_nb")
     assert result.returncode == 0, result.stdout
 
 
 def test_package_imports_without_its_development_tools():
     code = ("import sys\n"
-            "for name in ('nbdev', 'fastcore', 'execnb', 'ghapi', 'wandb', 'pytest', 'IPython.core.magic'): sys.modules[name] = None\n"
+            "tools = ('nbdev', 'fastcore', 'execnb', 'ghapi', 'wandb', 'pytest', 'IPython.core.magic')\n"
+            "for name in tools: sys.modules[name] = None\n"
             "sys.modules.pop('IPython.core.magic')\n"
             "import importlib, ambiguity_nb\n"
             f"for name in {modules!r}: importlib.import_module('ambiguity_nb.' + name)\n")
@@ -170,21 +316,51 @@ def test_package_imports_without_its_development_tools():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, ambiguity_nb; print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib', 'sklearn', 'umap') if m in sys.modules])"
+    heavy = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "umap")
+    code = f"import sys, ambiguity_nb; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
+def imports_of(source: str, module: str, deep: bool) -> set[str]:
+    "The modules of this package that one imports; with those inside functions if `deep`."
+    tree, found = ast.parse(source), set()
+    for node in ast.walk(tree) if deep else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("ambiguity_nb.") for a in node.names if a.name.startswith("ambiguity_nb.")}
+        if not isinstance(node, ast.ImportFrom): continue
+        parents = module.split(".")[:-node.level] if node.level else []
+        if node.level or (node.module or "").split(".")[0] == "ambiguity_nb":
+            inside = (node.module or "") if node.level else (node.module or "").removeprefix("ambiguity_nb").lstrip(".")
+            base = ".".join([*parents, *([inside] if inside else [])])
+            found |= {base} if base in sources else {f"{base}.{a.name}".lstrip(".") for a in node.names}
+    return found & set(sources)
+
+
+def heights() -> dict[str, float]:
+    "Module -> the number of its notebook; core is under all, jobs are on top."
+    found = {}
+    for name, cells in pages.items():
+        exports = [c.marks["default_exp"] for c in cells if "default_exp" in c.marks]
+        if not exports: continue  # a page of results exports nothing
+        number = re.match(r"\d\d", name)
+        found[exports[0]] = int(number[0]) if number else 100 if name.startswith("jobs/") else -1
+    return found
+
+
 def test_components_do_not_import_the_frame_or_higher_numbers():
-    order = [p.stem for p in notebooks if re.match(r"\d\d", p.stem) and "#| default_exp" in p.read_text()]  # a page of results exports nothing
-    names = [re.sub(r"^\d\d[a-z]?_", "", stem) for stem in order]
-    for position, name in enumerate(names):
-        source = (root / "ambiguity_nb" / f"{name}.py").read_text()
-        used = set(re.findall(r"from (?:ambiguity_nb)?\.(\w+) import", source))
-        assert used <= set(names[:position]), f"{name} imports {sorted(used - set(names[:position]))}"
+    height = heights()
+    assert set(height) == set(modules), "every module has a notebook"
+    assert [n for n, h in height.items() if h == -1] == ["core"], "core alone is under the numbers"
+    for name, source in sources.items():
+        higher = {m for m in imports_of(source, name, deep=True) if height[m] > height[name]}
+        assert not higher, f"{name} imports {sorted(higher)}"
+    # within a number, and within the jobs, there is an order too
+    graph = {name: imports_of(source, name, deep=False) for name, source in sources.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, naming the circle
 
 
 def test_nothing_is_left_open():
     words = re.compile(r"\b(TODO|FIXME|XXX|NotImplemented\w*)\b")
-    found = [f"{p.name}: {words.search(p.read_text()).group()}" for p in sorted((root / "ambiguity_nb").glob("*.py")) if words.search(p.read_text())]
+    found = [f"{name}: {match.group()}" for name, source in sources.items() if (match := words.search(source))]
     assert not found

@@ -13,7 +13,8 @@ def run_all(path: Path, folder: Path) -> None:
     "Execute all cells but the slow ones in a kernel whose working directory is `folder`."
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = [c for c in notebook.cells if not (c.cell_type == "code" and c.source.startswith("#| slow"))]
-    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources).execute()
     assert not list(folder.iterdir()), "the notebook left files behind"
 
 
