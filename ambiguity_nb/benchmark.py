@@ -68,7 +68,7 @@ def _resamples(flags:np.ndarray, n:int, seed:int)->Iterator[np.ndarray]:
             for row, index in zip(weights, drawn, strict=True): row += np.bincount(index, minlength=len(flags))
         yield weights
 
-# %% ../nbs/09_benchmark.ipynb #0076bfb2
+# %% ../nbs/09_benchmark.ipynb #7982c98b
 def _check_truth(hardness:np.ndarray, flags:np.ndarray)->None:
     "Refuse what cannot be compared."
     if hardness.shape != flags.shape or hardness.ndim != 1 or flags.dtype != bool:
@@ -102,7 +102,7 @@ def detection_quality(
     aurocs, auprcs = map(np.concatenate, zip(*parts, strict=True))
     return result | _interval("auroc", aurocs, level) | _interval("auprc", auprcs, level)
 
-# %% ../nbs/09_benchmark.ipynb #fac32327
+# %% ../nbs/09_benchmark.ipynb #c0f1ea89
 def _interval(name:str, draws:np.ndarray, level:float)->dict[str, float]:
     "Percentiles and standard deviation of a metric over resamples."
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
@@ -124,7 +124,7 @@ def score_table(
             | detection_quality(values[keep], flags, n_bootstrap, seed=seed) for name, by, values in _columns(result)]
     return pd.DataFrame(rows).sort_values("auroc", ascending=False, kind="stable", ignore_index=True)
 
-# %% ../nbs/09_benchmark.ipynb #0ff66b8a
+# %% ../nbs/09_benchmark.ipynb #3b9d2e75
 def _rows_of(kind:str, injected:Injected)->np.ndarray: # [N] bool
     "Samples of one kind and untouched ones."
     there = sorted(set(map(str, injected.kinds)) - {""}) if isinstance(injected, Injected) else []
@@ -194,13 +194,11 @@ class Grid:
         "How each model is trained."
         return Training(n_epochs or self.n_epochs, self.batch_size, self.lr)
 
-# %% ../nbs/09_benchmark.ipynb #e5daf173
+# %% ../nbs/09_benchmark.ipynb #a150f13f
 _fixed = ("scores", "n_epochs", "batch_size", "lr", "part", "max_samples", "n_bootstrap", "keep_scores")
-
-# %% ../nbs/09_benchmark.ipynb #86514708
 _lists = ("datasets", "models", "kinds", "props", "severities", "data_seeds", "model_seeds", "scores")
 
-# %% ../nbs/09_benchmark.ipynb #d1dfdb0c
+# %% ../nbs/09_benchmark.ipynb #123975b2
 def _settle(grid:Grid)->None:
     "One value is a list of one; functions and groups of scores go by name."
     put = functools.partial(object.__setattr__, grid)
@@ -209,17 +207,17 @@ def _settle(grid:Grid)->None:
     put("props_of", {kind: _as_tuple(props) for kind, props in grid.props_of.items()})
     put("scores", tuple(name for score in grid.scores for name in _score_names(score)))
 
-# %% ../nbs/09_benchmark.ipynb #51d8cf79
+# %% ../nbs/09_benchmark.ipynb #94bd9ae4
 def _as_tuple(values)->tuple:
     "A tuple of what may be a single value."
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else (values,)
 
-# %% ../nbs/09_benchmark.ipynb #ceed1370
+# %% ../nbs/09_benchmark.ipynb #c97973f6
 def _score_names(score:str)->list[str]:
     "The names in a group of scores; an address stays as it is, for other processes to follow."
     return [score] if ":" in score else [made.name for made in ScoreSet(score)]
 
-# %% ../nbs/09_benchmark.ipynb #2ba7af41
+# %% ../nbs/09_benchmark.ipynb #9d115421
 def _check_grid(grid:Grid)->None:
     "Refuse unknown names, lists of nothing, shares that are none, and seeds that do not pair."
     for kind in ({*grid.kinds} - {"all"}) | {*grid.props_of} | {*grid.given}: HARDNESS_TYPES.resolve(kind)
@@ -233,7 +231,7 @@ def _check_grid(grid:Grid)->None:
         raise ValueError(f"{len(grid.data_seeds)} data seeds cannot be paired with {len(grid.model_seeds)} model "
                          "seeds; give as many, or paired_seeds=False")
 
-# %% ../nbs/09_benchmark.ipynb #396f705b
+# %% ../nbs/09_benchmark.ipynb #e6489533
 _known_sets = {  # rows, shape of one, classes of what may not be here
     "mnist": (60_000, (1, 28, 28), 10), "fashion-mnist": (60_000, (1, 28, 28), 10),
     "cifar10": (50_000, (3, 32, 32), 10), "openml:4541": (50_000, (2300,), 3),
@@ -246,7 +244,7 @@ def _load(dataset:str, part:str, max_samples:int|None)->Samples:
     if not dataset.startswith("openml:"): return _at_most(Source(dataset, part).read(), max_samples)
     return _at_most(from_openml(int(dataset[7:]), max_rows=50_000, drop_missing=True), max_samples)
 
-# %% ../nbs/09_benchmark.ipynb #4eb7ed38
+# %% ../nbs/09_benchmark.ipynb #8740e16a
 def _data(dataset:str, grid:Grid, own:Samples|None)->Samples:
     "Samples of one's own or by name, as many as the grid uses."
     return _load(dataset, grid.part, grid.max_samples) if own is None else _at_most(own, grid.max_samples)
@@ -266,7 +264,7 @@ def _size(dataset:str, grid:Grid, samples:Mapping[str, Samples])->tuple[int, tup
     data = _data(dataset, grid, samples.get(dataset))
     return len(data), data.shape, data.n_classes
 
-# %% ../nbs/09_benchmark.ipynb #77f09cb8
+# %% ../nbs/09_benchmark.ipynb #23453310
 @patch
 def cells(
     self:Grid,
@@ -278,7 +276,7 @@ def cells(
     _check_idle(self, found, is_image)
     return found
 
-# %% ../nbs/09_benchmark.ipynb #e10c329e
+# %% ../nbs/09_benchmark.ipynb #036e1795
 def _cells(grid:Grid, is_image:Mapping[str, bool])->Iterator[BenchmarkCell]:
     "Every combination that makes sense."
     pairs = functools.partial(zip, strict=True) if grid.paired_seeds else itertools.product
@@ -291,14 +289,14 @@ def _cells(grid:Grid, is_image:Mapping[str, bool])->Iterator[BenchmarkCell]:
         for prop, severity in itertools.product(grid.props_of.get(kind, grid.props), _severities(grid, made)):
             yield BenchmarkCell(dataset, model, kind, float(prop), severity, data_seed, model_seed)
 
-# %% ../nbs/09_benchmark.ipynb #28caed36
+# %% ../nbs/09_benchmark.ipynb #80a49356
 def _severities(grid:Grid, made:Callable)->Iterable[float|None]:
     "The severities at which a type is injected."
     if made.severity is None: return (None,)
     levels = made.severities if grid.severity_steps and made.severities else grid.severities
     return [made.severity if level is None else float(level) for level in levels]
 
-# %% ../nbs/09_benchmark.ipynb #f0964a3e
+# %% ../nbs/09_benchmark.ipynb #05dc4018
 def _check_idle(grid:Grid, cells:Sequence[BenchmarkCell], is_image:Mapping[str, bool])->None:
     "Refuse what is named and occurs in no cell."
     for axis, of_cell in (("kinds", "kind"), ("models", "model"), ("datasets", "dataset")):
@@ -308,13 +306,13 @@ def _check_idle(grid:Grid, cells:Sequence[BenchmarkCell], is_image:Mapping[str, 
             raise ValueError(f"{idle} in `{axis}` fits nothing else in the grid (data sets: {shapes}, models: "
                              f"{list(grid.models)}); models and types for images go with images, others with tables")
 
-# %% ../nbs/09_benchmark.ipynb #1b0b176b
+# %% ../nbs/09_benchmark.ipynb #6c40029d
 @dataclass(frozen=True)
 class _Work:
     "All that a process needs to compute a cell."
     cell: BenchmarkCell # what to do
     grid: Grid # its fixed settings
-    made: Callable # the hardness type itself: another process may not know it by name
+    made: str|Callable # an address, or the hardness type itself: another process may not know it by name
     samples: Samples|None # the data; loaded by name when None
     given: Mapping[str, Any] # arguments of the type's own
     notes: Path|None = None # file that gets a line per epoch
@@ -332,13 +330,13 @@ def _run_cell(work:_Work)->tuple[pd.DataFrame, dict]: # per sample: flag, scores
     frame.insert(0, "flag", injected.flags)
     table = score_table(result, injected, n_bootstrap=grid.n_bootstrap)
     predicted = predict_logits(result.model, injected.samples).argmax(1)
-    cost, seconds = result.cost.reset_index(names="score").to_dict("records"), time.perf_counter() - start
+    cost, group = result.cost.reset_index(names="score").to_dict("records"), HARDNESS_TYPES.resolve(work.made).group
     return frame, {
-        "scores": table.to_dict("records"), "cost": cost, "group": work.made.group, "seconds": seconds,
+        "scores": table.to_dict("records"), "cost": cost, "group": group, "seconds": time.perf_counter() - start,
         "train_seconds": sum(metrics["seconds"] for metrics in result.history), "peak_mb": _peak_mb(),
         "accuracy": float((predicted == injected.true_y).mean()), "threads": torch.get_num_threads()}
 
-# %% ../nbs/09_benchmark.ipynb #2f89aa38
+# %% ../nbs/09_benchmark.ipynb #f98dc6b3
 def _referee(cell:BenchmarkCell, grid:Grid, samples:Samples)->torch.nn.Module:
     "A model of the cell's kind, trained for a while on the untouched samples."
     seed = 1000 + cell.data_seed
@@ -346,7 +344,7 @@ def _referee(cell:BenchmarkCell, grid:Grid, samples:Samples)->torch.nn.Module:
     fit(model, samples, grid.training(max(2, grid.n_epochs // 3)), seed=seed, device="cpu")
     return model
 
-# %% ../nbs/09_benchmark.ipynb #5a27f935
+# %% ../nbs/09_benchmark.ipynb #09fb4921
 def _train(work:_Work, samples:Samples)->Characterization:
     "The training that serves all scores."
     cell, grid = work.cell, work.grid
@@ -354,7 +352,7 @@ def _train(work:_Work, samples:Samples)->Characterization:
     hooks = [Log(functools.partial(_note, work.notes, cell.name))] if work.notes else []
     return characterize(cell.model, samples, scores, grid.training(), seed=cell.model_seed, hooks=hooks)
 
-# %% ../nbs/09_benchmark.ipynb #e0de83cc
+# %% ../nbs/09_benchmark.ipynb #9296de0c
 def _note(path:Path, name:str, metrics:dict)->None:
     "Add an epoch's metrics to a file that several processes write to."
     with path.open("a") as file: file.write(json.dumps({"cell": name, **as_plain(metrics)}) + "\n")
@@ -366,11 +364,12 @@ def _peak_mb()->float:
     except ImportError: return float("nan")  # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-# %% ../nbs/09_benchmark.ipynb #eb628922
+# %% ../nbs/09_benchmark.ipynb #1745004e
 def _works(cells:Iterable[BenchmarkCell], grid:Grid, samples:Mapping, given:Mapping, notes:Path|None=None)->list[_Work]:
     "The cells with all that it takes to compute them."
-    return [_Work(cell, grid, HARDNESS_TYPES.resolve(cell.kind), samples.get(cell.dataset),
-                  given.get(cell.kind, {}), notes) for cell in cells]
+    made = {cell.kind: cell.kind if ":" in cell.kind else HARDNESS_TYPES.resolve(cell.kind) for cell in cells}
+    return [_Work(cell, grid, made[cell.kind], samples.get(cell.dataset), given.get(cell.kind, {}), notes)
+            for cell in cells]
 
 # %% ../nbs/09_benchmark.ipynb #ccab8206
 class Store:
@@ -387,10 +386,8 @@ class Store:
         if known is not None: return
         with atomic_path(path) as temporary: temporary.write_text(json.dumps(self.settings, indent=1))
 
-    def file(self,
-        cell:BenchmarkCell, # of any grid with these settings
-    )->Path: # where it is or will be
-        "The file of a cell: a readable name and a checksum of all it depends on."
+    def file(self, cell:BenchmarkCell)->Path:
+        "Where a cell is or will be: a readable name and a checksum of all it depends on."
         key = json.dumps([dataclasses.asdict(cell), self.settings], sort_keys=True)
         return self.folder / "cells" / f"{cell.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.parquet"
 
@@ -400,7 +397,7 @@ class Store:
 
     def __len__(self)->int: return len(self.files())
 
-# %% ../nbs/09_benchmark.ipynb #5b42ae29
+# %% ../nbs/09_benchmark.ipynb #3060b8cf
 def _settings(folder:Path, known:dict|None, grid:Grid|None)->dict:
     "The settings of a store, or why it cannot be used."
     if grid is None:
@@ -417,26 +414,20 @@ def _settings(folder:Path, known:dict|None, grid:Grid|None)->dict:
     raise ValueError(f"the store {str(folder)!r} holds cells of another kind ({different}); "
                      "use another folder, or the same settings")
 
-# %% ../nbs/09_benchmark.ipynb #9e1964a3
+# %% ../nbs/09_benchmark.ipynb #7acecc66
 @patch
-def write(self:Store,
-    cell:BenchmarkCell, # finished or failed
-    frame:pd.DataFrame, # per sample; empty for a failed cell
-    record:dict, # evaluation and cost, or `error`
-)->Path: # the file
-    "Keep a cell."
+def write(self:Store, cell:BenchmarkCell, frame:pd.DataFrame, record:dict)->Path: # the file
+    "Keep a cell: a table per sample (empty when it failed), evaluation and cost (or `error`)."
     table = pa.Table.from_pandas(frame if self.settings["keep_scores"] else frame.iloc[:0], preserve_index=False)
     metadata = {"cell": json.dumps(dataclasses.asdict(cell)), "record": json.dumps(record)}
     with atomic_path(self.file(cell)) as path:
         pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
     return self.file(cell)
 
-# %% ../nbs/09_benchmark.ipynb #224256b2
+# %% ../nbs/09_benchmark.ipynb #9047000e
 @patch
-def read(self:Store,
-    cell:BenchmarkCell|Path, # or its file
-)->tuple[BenchmarkCell, dict]: # the cell and its record, without the per-sample scores
-    "What is known about a cell; `ValueError` for a file that is damaged or no cell, naming it."
+def read(self:Store, cell:BenchmarkCell|Path)->tuple[BenchmarkCell, dict]: # the cell, and what `write` was given
+    "What is known about a cell, or a cell's file; `ValueError` when that is damaged or no cell, naming it."
     path = cell if isinstance(cell, Path) else self.file(cell)
     try:
         metadata = pq.read_schema(path).metadata
@@ -445,21 +436,16 @@ def read(self:Store,
         raise ValueError(f"{str(path)!r} is no whole cell of a benchmark ({error}); "
                          "delete it, and it will be computed again") from error
 
-# %% ../nbs/09_benchmark.ipynb #389a7d21
+# %% ../nbs/09_benchmark.ipynb #b3e4f7a4
 @patch
-def samples(self:Store,
-    cell:BenchmarkCell, # finished, of a grid with `keep_scores`
-)->pd.DataFrame: # N rows: `flag`, and a column "<score>:<by>" per score
-    "Every sample's scores."
+def samples(self:Store, cell:BenchmarkCell)->pd.DataFrame: # N rows: `flag`, and a column "<score>:<by>" per score
+    "Every sample's scores; of a finished cell of a grid with `keep_scores`."
     return pq.read_table(self.file(cell)).to_pandas()
 
-# %% ../nbs/09_benchmark.ipynb #5fb932c8
+# %% ../nbs/09_benchmark.ipynb #fad1189c
 @patch
-def done(self:Store,
-    cell:BenchmarkCell, # of the grid
-    failed:bool=False, # whether a recorded failure counts
-)->bool:
-    "Whether a cell needs no more work."
+def done(self:Store, cell:BenchmarkCell, failed:bool=False)->bool:
+    "Whether a cell needs no more work; a recorded failure counts if `failed`."
     return self.file(cell).exists() and (failed or "error" not in self.read(cell)[1])
 
 # %% ../nbs/09_benchmark.ipynb #0f0258b2
@@ -472,7 +458,7 @@ def results(self:Store,
     found = [self.read(path) for path in files]
     return pd.DataFrame([row for cell, record in found if "error" not in record for row in _rows(cell, record)])
 
-# %% ../nbs/09_benchmark.ipynb #f47d26ee
+# %% ../nbs/09_benchmark.ipynb #524226f4
 def _rows(cell:BenchmarkCell, record:dict)->Iterator[dict]:
     "A row for each score of a cell."
     group = record.get("group") or HARDNESS_TYPES.resolve(cell.kind).group
@@ -487,12 +473,10 @@ def failures(self:Store)->pd.DataFrame: # a row per failed cell: its settings an
     found = [self.read(path) for path in self.files()]
     return pd.DataFrame([dataclasses.asdict(cell) | {"error": r["error"]} for cell, r in found if "error" in r])
 
-# %% ../nbs/09_benchmark.ipynb #9897a92e
+# %% ../nbs/09_benchmark.ipynb #8fe459b8
 @patch
-def claim(self:Store,
-    data:Mapping[str, Sequence[np.ndarray]], # arrays of one's own, by name
-)->None:
-    "Note what data these names stand for; `ValueError` when one stands for other data already."
+def claim(self:Store, data:Mapping[str, Sequence[np.ndarray]])->None:
+    "Note what arrays names stand for; `ValueError` when one stands for others already."
     path = self.folder / "data.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     for name, arrays in data.items():
@@ -500,7 +484,6 @@ def claim(self:Store,
         if known.setdefault(name, checksum) != checksum:
             raise ValueError(f"the store {str(self.folder)!r} has cells of other data under the name {name!r}; "
                              "give these data another name, or use another folder")
-    if not data: return
     with atomic_path(path) as temporary: temporary.write_text(json.dumps(known, indent=1))
 
 # %% ../nbs/09_benchmark.ipynb #8e22b365
@@ -522,7 +505,7 @@ def benchmark(
     """
     samples, given = dict(samples or {}), {**grid.given, **(given or {})}
     cells, store = grid.cells(samples), Store(store.folder if isinstance(store, Store) else store, grid)
-    store.claim(_own_data(cells, samples, given))
+    if own := _own_data(cells, samples, given): store.claim(own)
     deaths = 0
     while pending := [cell for cell in cells if not store.done(cell, failed=not retry or deaths > 0)]:
         works = _works(pending, grid, samples, given, None if scheduler else store.folder / "epochs.jsonl")
@@ -553,7 +536,7 @@ def _computed(works:Sequence[_Work], n_jobs:int, scheduler:str|None)->Iterator[t
     if scheduler: return _on_cluster(works, scheduler)
     return map(_attempt, works) if n_jobs == 1 else _in_processes(works, n_jobs, max(1, _cores() // n_jobs))
 
-# %% ../nbs/09_benchmark.ipynb #8a28f2fb
+# %% ../nbs/09_benchmark.ipynb #28f48ff0
 def _in_processes(works:Sequence[_Work], n_jobs:int, threads:int)->Iterator[tuple]:
     "By processes of this machine."
     from joblib import parallel_config
@@ -561,7 +544,7 @@ def _in_processes(works:Sequence[_Work], n_jobs:int, threads:int)->Iterator[tupl
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=threads):
         yield from _in_parallel(works, threads, "2*n_jobs")
 
-# %% ../nbs/09_benchmark.ipynb #b6814323
+# %% ../nbs/09_benchmark.ipynb #8418fa98
 def _on_cluster(works:Sequence[_Work], scheduler:str)->Iterator[tuple]:
     "By the workers of a Dask scheduler."
     from joblib import parallel_config
@@ -574,7 +557,7 @@ def _on_cluster(works:Sequence[_Work], scheduler:str)->Iterator[tuple]:
           parallel_config("dask", client=client, n_jobs=-1)):
         yield from _in_parallel(works, 1, "all")
 
-# %% ../nbs/09_benchmark.ipynb #ab833b90
+# %% ../nbs/09_benchmark.ipynb #71aa55fa
 def _in_parallel(works:Sequence[_Work], threads:int, pre_dispatch:str)->Iterator[tuple]:
     "By what joblib is set to."
     from joblib import Parallel, delayed
@@ -595,7 +578,7 @@ def _worker_deaths()->tuple[type[BaseException], ...]:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     return BrokenProcessPool, TerminatedWorkerError
 
-# %% ../nbs/09_benchmark.ipynb #c06794fb
+# %% ../nbs/09_benchmark.ipynb #3c25aa3e
 def _give_up(error:BaseException, done:int, n:int)->RuntimeError:
     "What to say when workers died again and again."
     return RuntimeError(f"workers died 4 times ({error}); {done} of {n} cells are stored. Probably memory ran out: "
@@ -630,14 +613,10 @@ def _own_data(cells:Sequence[BenchmarkCell], samples:Mapping, given:Mapping[str,
             data[f"{kind} {name}"] = [value.x if isinstance(value, Samples) else np.asarray(value)]
     return data
 
-# %% ../nbs/09_benchmark.ipynb #79032a03
+# %% ../nbs/09_benchmark.ipynb #0d1c40a5
 PRESETS = Registry("preset")
-
-# %% ../nbs/09_benchmark.ipynb #65739a53
 _image_kinds = ("uniform", "asymmetric", "adjacent", "instance", "id_covariate", "ood_covariate", "domain_shift",
                 "far_ood", "zoom_shift", "crop_shift", "ambiguous")
-
-# %% ../nbs/09_benchmark.ipynb #7374df9e
 _shares = {"props": (.1, .2, .3, .4, .5), "model_seeds": (0, 1, 2),
            "props_of": {kind: (.05, .1, .15, .2, .25) for kind in ("zoom_shift", "crop_shift", "far_ood")}}
 
@@ -693,7 +672,7 @@ def _seconds_per_sample(grid:Grid, model:str, shape:tuple[int, ...], n_classes:i
     per_epoch = max((four - two) / 2, two / 10)
     return (max(two - 2 * per_epoch, 0) + per_epoch * grid.n_epochs) / len(noise)
 
-# %% ../nbs/09_benchmark.ipynb #afc0ad61
+# %% ../nbs/09_benchmark.ipynb #ac069531
 def _noise(n:int, shape:tuple[int, ...], n_classes:int)->Samples:
     "Random samples."
     rng = np.random.default_rng(0)
@@ -704,8 +683,10 @@ def _noise(n:int, shape:tuple[int, ...], n_classes:int)->Samples:
 # %% ../nbs/09_benchmark.ipynb #138be6d8
 @dataclass(frozen=True)
 class HCat:
-    "The words of H-CAT's run_experiment.py."
+    "The words of H-CAT's run_experiment.py, and two of ours."
     hardness: str|None = None # a hardness type, which the words below go with; a name, or module:function
+    severity: float|None = None # how strongly; the type's default if left out
+    given: dict|None = None # arguments of the type's own
     data: str = "mnist" # mnist, cifar, diabetes, cover, eye, jannis; or what `Source` reads
     model: str = "LeNet" # LeNet, ResNet, MLP; one of `MODELS`, or module:function
     prop: float = .1 # share of samples made hard
@@ -720,9 +701,10 @@ class HCat:
         runs = tuple(range(self.seed, self.seed + self.total_runs))
         data, model = (_hcat_words.get(word, word) for word in (self.data, self.model))
         seeds = {"data_seeds": self.seed if self.fix_seed else runs, "paired_seeds": not self.fix_seed}
-        seeds |= {"model_seeds": runs, "n_epochs": self.n_epochs}
-        return Grid(data, model, self.hardness or "uniform", self.prop, **seeds)
+        kind, given = self.hardness or "uniform", {self.hardness: self.given} if self.given else {}
+        return Grid(data, model, kind, self.prop, severities=self.severity, model_seeds=runs, n_epochs=self.n_epochs,
+                    given=given, **seeds)
 
-# %% ../nbs/09_benchmark.ipynb #248d5510
+# %% ../nbs/09_benchmark.ipynb #ddcb86ac
 _hcat_words = {"cifar": "cifar10", "diabetes": "openml:4541", "cover": "openml:1596", "eye": "openml:1044",
                "jannis": "openml:41168", "LeNet": "lenet", "ResNet": "resnet18", "MLP": "tabular_mlp"}

@@ -21,7 +21,7 @@ from .benchmark import BenchmarkCell, Store
 from .core import PALETTE, check_choice, new_axes, patch
 from .hardness_types import HARDNESS_TYPES
 
-# %% ../nbs/09b_benchmark_figures.ipynb #72b10e0b
+# %% ../nbs/09b_benchmark_figures.ipynb #d91cfaf1
 _cell_columns = ["dataset", "model", "kind", "prop", "severity", "data_seed", "model_seed"]
 
 # %% ../nbs/09b_benchmark_figures.ipynb #a932ddc6
@@ -44,7 +44,7 @@ def _merge_equal(
     merged = numbered.assign(score=[names[key] for key in zip(cells["by"], cells["score"], strict=True)])
     return merged.drop_duplicates(["cell", "score", "by"], ignore_index=True).drop(columns="cell")
 
-# %% ../nbs/09b_benchmark_figures.ipynb #e93b4244
+# %% ../nbs/09b_benchmark_figures.ipynb #334215e0
 def _mean_and_interval(values)->pd.DataFrame: # by group: mean, low, high (95 %), n
     "Mean of grouped values, with an interval from their spread."
     mean, n = values.mean(), values.size()
@@ -124,12 +124,12 @@ def plot_heatmap(
     ax.set_title(f"{metric.upper()} of {by}")
     return ax
 
-# %% ../nbs/09b_benchmark_figures.ipynb #5da5899d
+# %% ../nbs/09b_benchmark_figures.ipynb #44968781
 def _short(value:float)->str:
     "Two digits without a zero in front."
     return f"{value:.2f}".replace("0.", ".")
 
-# %% ../nbs/09b_benchmark_figures.ipynb #fb087b4f
+# %% ../nbs/09b_benchmark_figures.ipynb #4a284541
 def _write_number(ax:Axes, row:int, column:int, value:float, width:float, color:str)->None:
     "A value and, small, half of its interval."
     ax.text(column - .04, row, _short(value), ha="right", va="center", fontsize=8, color=color)
@@ -166,14 +166,14 @@ def plot_curves(
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return fig
 
-# %% ../nbs/09b_benchmark_figures.ipynb #71c6c08d
+# %% ../nbs/09b_benchmark_figures.ipynb #14143b8d
 def _curve_scores(cells:pd.DataFrame, metric:str, scores:Sequence[str]|None)->list[str]:
     "The scores asked for; or the five best, with `random` where it is."
     if scores is not None: return [check_choice(score, sorted(set(cells["score"])), "score") for score in scores]
     ordered, baselines = _ordered(cells, metric), set(cells.loc[cells["baseline"], "score"])
     return [score for score in ordered if score not in baselines][:5] + [s for s in ordered if s == "random"]
 
-# %% ../nbs/09b_benchmark_figures.ipynb #ea47427b
+# %% ../nbs/09b_benchmark_figures.ipynb #b145c55e
 def _draw_curves(ax:Axes, table:pd.DataFrame, x:str, scores:Sequence[str], metric:str)->None:
     "One panel: a line and a band per score, and the random floor."
     for i, score in enumerate(scores):
@@ -214,7 +214,7 @@ class Ranks:
         over = f"{_count(self.n_blocks, 'block')}, Friedman p = {self.p_friedman:.1g}"
         return f"{self.frame.round(2).to_html()}<p>{over}</p>"
 
-# %% ../nbs/09b_benchmark_figures.ipynb #642cec61
+# %% ../nbs/09b_benchmark_figures.ipynb #66bfaf28
 def _blocks(cells:pd.DataFrame, group, metric:str, by:str, baselines:bool)->pd.DataFrame: # blocks by scores
     "The metric of every score in every block, model seeds averaged."
     _check(cells, metric)
@@ -227,7 +227,7 @@ def _blocks(cells:pd.DataFrame, group, metric:str, by:str, baselines:bool)->pd.D
     raise ValueError(f"{_count(wide.shape[1], 'score')} in {_count(wide.shape[0], 'block')}; ranks need at least "
                      "3 scores in 2 blocks, so add types, shares, data sets or data seeds")
 
-# %% ../nbs/09b_benchmark_figures.ipynb #302a42cd
+# %% ../nbs/09b_benchmark_figures.ipynb #cd952b89
 def _mean_ranks(wide:pd.DataFrame)->pd.DataFrame: # by score: mean, low, high
     "Mean rank of each score, and its interval when blocks are drawn again."
     ranks = wide.rank(axis=1, ascending=False)
@@ -269,7 +269,8 @@ def _same_data(cells:pd.DataFrame)->Iterator[tuple[str, list[BenchmarkCell]]]:
 def score_stability(
     store:Store, # of a grid with `keep_scores`
     cells:pd.DataFrame, # which of its cells, from `Store.results`
-)->pd.DataFrame: # by score, by and kind: mean Spearman correlation, low, high (95 % over pairs of seeds), n pairs
+    columns:Sequence[str]=("kind",), # what to keep apart, besides the score and `by`; () for nothing
+)->pd.DataFrame: # by score, by and `columns`: mean Spearman correlation, low, high (95 % over pairs), n pairs
     "How alike two trainings rank the same samples; `ValueError` when no data were used with two model seeds."
     rows = []
     for kind, seeds in _same_data(cells):
@@ -279,7 +280,7 @@ def score_stability(
     if not rows: raise ValueError("no data were used with two model seeds; add `model_seeds` to the grid")
     frame = pd.DataFrame(rows)
     frame[["score", "by"]] = frame.pop("column").str.split(":", expand=True)
-    return _mean_and_interval(frame.groupby(["score", "by", "kind"], sort=False)["rho"]).reset_index()
+    return _mean_and_interval(frame.groupby(["score", "by", *columns], sort=False)["rho"]).reset_index()
 
 # %% ../nbs/09b_benchmark_figures.ipynb #20333d99
 def seed_spread(
@@ -298,7 +299,7 @@ def seed_spread(
     if len(table): return table
     raise ValueError("one data seed and one model seed; add `data_seeds` or `model_seeds` to the grid")
 
-# %% ../nbs/09b_benchmark_figures.ipynb #bafc02be
+# %% ../nbs/09b_benchmark_figures.ipynb #ceba6729
 def plot_intervals(
     table:pd.DataFrame, # `score`, `mean`, `low`, `high`, and `column`
     column:str|None=None, # whose values are told apart by color and marker
@@ -356,7 +357,7 @@ def plot_score_agreement(
     ax.set_title(f"mean of {over}; 95 % intervals at most ±{widest:.2f}", fontsize=9)
     return ax
 
-# %% ../nbs/09b_benchmark_figures.ipynb #8707b1f1
+# %% ../nbs/09b_benchmark_figures.ipynb #8718b2d2
 def _alike_together(matrix:pd.DataFrame)->pd.DataFrame:
     "A matrix of correlations in an order of hierarchical clustering."
     from scipy.cluster.hierarchy import leaves_list, linkage
@@ -420,7 +421,7 @@ class Conclusions:
     def _repr_html_(self)->str:
         return "".join(f"<p>{html.escape(text)}</p>" for text in self.frame["text"])
 
-# %% ../nbs/09b_benchmark_figures.ipynb #0f774587
+# %% ../nbs/09b_benchmark_figures.ipynb #94e51f39
 def _conclusion(group:str, cells:pd.DataFrame)->dict:
     "A row of conclusions."
     part = cells[~cells["baseline"] | (cells["score"] == "entropy") & (group == "ambiguous")]
@@ -436,7 +437,7 @@ def _call(score:str, by:str)->str:
     "A score as it is named in a sentence."
     return score if by == "hardness" else f"the ambiguity of {score}"
 
-# %% ../nbs/09b_benchmark_figures.ipynb #73ce5629
+# %% ../nbs/09b_benchmark_figures.ipynb #291ca7b0
 def _in_words(group:str)->str:
     "A group of types in a sentence."
     words = {"near OoD": "noisy or redrawn samples", "far OoD": "samples from elsewhere"}

@@ -52,7 +52,7 @@ class Injected:
         kinds = ", ".join(f"{k}: {n}" for k, n in self.counts().items() if k)
         return f"Injected({self.samples.name!r}, {int(self.flags.sum())} of {len(self.flags)} flagged; {kinds})"
 
-# %% ../nbs/01_hardness_types.ipynb #88866b1c
+# %% ../nbs/01_hardness_types.ipynb #17858295
 def _check_truth(injected:Injected)->None:
     "Refuse flags, labels and kinds of another length, and flags that are no booleans."
     for name in ("flags", "true_y", "kinds"):
@@ -62,7 +62,7 @@ def _check_truth(injected:Injected)->None:
     if injected.flags.dtype != bool:
         raise ValueError(f"`flags` has dtype {injected.flags.dtype}; expected bool, True = made hard")
 
-# %% ../nbs/01_hardness_types.ipynb #16652039
+# %% ../nbs/01_hardness_types.ipynb #8ee4338b
 @patch
 def frame(self:Injected)->pd.DataFrame: # by sample id: flag, kind, given label, true label ("" when unknown)
     "The truth about every sample."
@@ -71,7 +71,7 @@ def frame(self:Injected)->pd.DataFrame: # by sample id: flag, kind, given label,
     table = {"flag": self.flags, "kind": self.kinds, "given": names[self.samples.y], "true": true}
     return pd.DataFrame(table, index=pd.Index(self.samples.ids, name="id"))
 
-# %% ../nbs/01_hardness_types.ipynb #5d5698e4
+# %% ../nbs/01_hardness_types.ipynb #9f0de763
 @patch
 def show(
     self:Injected,
@@ -144,7 +144,7 @@ class HardnessTypes(Registry):
         "What a type takes besides samples, rows, generator and severity."
         return list(inspect.signature(self.resolve(wanted), follow_wrapped=False).parameters)[4:]
 
-# %% ../nbs/01_hardness_types.ipynb #98f55467
+# %% ../nbs/01_hardness_types.ipynb #c7ad2b37
 HARDNESS_TYPES = HardnessTypes("hardness type")
 
 # %% ../nbs/01_hardness_types.ipynb #a2d4a854
@@ -158,7 +158,7 @@ def _draw_labels(
     steps /= steps[:, -1:]
     return (rng.random(len(y))[:, None] >= steps[y]).sum(1)  # [R, K] -> the first step above the draw
 
-# %% ../nbs/01_hardness_types.ipynb #516cf742
+# %% ../nbs/01_hardness_types.ipynb #e47aff79
 def _by_matrix(matrix:Callable)->Callable:
     "From a function (n_classes, rng) -> matrix [K, K] to a hardness type that draws labels from it."
     @functools.wraps(matrix)
@@ -167,14 +167,14 @@ def _by_matrix(matrix:Callable)->Callable:
         return _draw_labels(samples.y[rows], chances, rng)
     return flipped
 
-# %% ../nbs/01_hardness_types.ipynb #ad8d1776
+# %% ../nbs/01_hardness_types.ipynb #548c00de
 @HARDNESS_TYPES.register("uniform", group="mislabeled", alters="label")
 @_by_matrix
 def _uniform(n_classes, rng)->np.ndarray:
     "Every other class alike."
     return (1 - np.eye(n_classes)) / (n_classes - 1)
 
-# %% ../nbs/01_hardness_types.ipynb #7d5d09d8
+# %% ../nbs/01_hardness_types.ipynb #807e5e6c
 @HARDNESS_TYPES.register("asymmetric", group="mislabeled", alters="label")
 @_by_matrix
 def _asymmetric(n_classes, rng)->np.ndarray:
@@ -183,7 +183,7 @@ def _asymmetric(n_classes, rng)->np.ndarray:
     matrix[~np.eye(n_classes, dtype=bool)] = rng.dirichlet(np.ones(n_classes - 1), n_classes).ravel()
     return matrix
 
-# %% ../nbs/01_hardness_types.ipynb #02bda08c
+# %% ../nbs/01_hardness_types.ipynb #db321126
 @HARDNESS_TYPES.register("adjacent", group="mislabeled", alters="label")
 @_by_matrix
 def _adjacent(n_classes, rng)->np.ndarray:
@@ -191,13 +191,13 @@ def _adjacent(n_classes, rng)->np.ndarray:
     one = np.eye(n_classes)
     return (np.roll(one, 1, 1) + np.roll(one, -1, 1)) / 2
 
-# %% ../nbs/01_hardness_types.ipynb #73b368fa
+# %% ../nbs/01_hardness_types.ipynb #f289500e
 def _pooled(x:torch.Tensor)->torch.Tensor:
     "Rows of numbers; images averaged to at most 14 by 14 pixels before."
     if x.ndim == 4: x = F.adaptive_avg_pool2d(x, [min(14, side) for side in x.shape[2:]])
     return x.flatten(1)
 
-# %% ../nbs/01_hardness_types.ipynb #3a0365eb
+# %% ../nbs/01_hardness_types.ipynb #a72fb662
 def _discriminant(x:np.ndarray, y:np.ndarray)->tuple[torch.Tensor, torch.Tensor]:
     "Weights and biases of a linear discriminant, a row per class present (one for two)."
     import warnings
@@ -240,7 +240,7 @@ def _pieces(rows:np.ndarray, size:int=2048)->list[np.ndarray]:
     "Cut positions into runs small enough for memory."
     return np.split(rows, range(size, len(rows), size))
 
-# %% ../nbs/01_hardness_types.ipynb #5f04b49f
+# %% ../nbs/01_hardness_types.ipynb #349123c0
 def _likeness(confusion:np.ndarray, samples:Samples)->np.ndarray:
     "How much every sample looks like every class [N, K], from a map or from probabilities."
     confusion, n, k = np.asarray(confusion), len(samples), samples.n_classes
@@ -292,12 +292,12 @@ def _like(x:np.ndarray, samples:Samples)->np.ndarray:
     "Table values in the dtype of `samples`."
     return np.rint(x).clip(0, 255).astype(np.uint8) if samples.x.dtype == np.uint8 else x.astype(np.float32)
 
-# %% ../nbs/01_hardness_types.ipynb #aa0e0dbb
+# %% ../nbs/01_hardness_types.ipynb #113b8e31
 def _column_range(samples:Samples)->tuple[np.ndarray, np.ndarray]: # [F] float64 each
     "Lowest and highest value of each column."
     return samples.x.min(0).astype(np.float64), samples.x.max(0).astype(np.float64)
 
-# %% ../nbs/01_hardness_types.ipynb #f467b60e
+# %% ../nbs/01_hardness_types.ipynb #5d1abb15
 def _noisy(x:np.ndarray, std:float, rng:np.random.Generator)->np.ndarray:
     "Images with Gaussian noise."
     return x + std * rng.standard_normal(x.shape, np.float32)
@@ -309,21 +309,21 @@ def _noise(samples:Samples, rows, rng, severity)->np.ndarray:
     x, (low, high) = samples.x[rows].astype(np.float64), _column_range(samples)
     return _like((x + severity * (high - low) * rng.standard_normal(x.shape)).clip(low, high), samples)
 
-# %% ../nbs/01_hardness_types.ipynb #b577d8fc
+# %% ../nbs/01_hardness_types.ipynb #0ddd730e
 @HARDNESS_TYPES.register("id_covariate", group="near OoD", severity=.1, severities=(.05, .1, .2),
                          meaning="noise, share of the range")
 def _id_covariate(samples, rows, rng, severity)->np.ndarray:
     "A little noise."
     return _noise(samples, rows, rng, severity)
 
-# %% ../nbs/01_hardness_types.ipynb #9b4d98b0
+# %% ../nbs/01_hardness_types.ipynb #37c5ac70
 @HARDNESS_TYPES.register("ood_covariate", group="near OoD", severity=.5, severities=(.25, .5, 1.),
                          meaning="noise, share of the range")
 def _ood_covariate(samples, rows, rng, severity)->np.ndarray:
     "Much noise."
     return _noise(samples, rows, rng, severity)
 
-# %% ../nbs/01_hardness_types.ipynb #52c7f310
+# %% ../nbs/01_hardness_types.ipynb #cdd06c7d
 def _bilateral(
     x:torch.Tensor, # [B, C, H, W] float32 in [0, 1]
     spread:float, # of brightness: pixels that differ by more hardly count
@@ -349,14 +349,14 @@ def _cartoon(x:np.ndarray, noise:float, rng:np.random.Generator)->np.ndarray:
     around = F.avg_pool2d(F.pad(gray, [3] * 4, "replicate"), 7, 1)
     return torch.where(gray < around - .05, torch.zeros(()), smooth).numpy()
 
-# %% ../nbs/01_hardness_types.ipynb #e7593094
+# %% ../nbs/01_hardness_types.ipynb #9935e41f
 @HARDNESS_TYPES.register("domain_shift", group="near OoD", tables=False, severity=.2, severities=(.1, .2, .4),
                          meaning="noise before smoothing, share of the range")
 def _domain_shift(samples, rows, rng, severity)->np.ndarray:
     "Images of another texture."
     return _alter_images(_cartoon, samples, rows, rng, severity)
 
-# %% ../nbs/01_hardness_types.ipynb #0413c88c
+# %% ../nbs/01_hardness_types.ipynb #c51ef226
 def _photographs(channels:int)->torch.Tensor: # [2, C, 427, 640] float32 in [0, 1]
     "scikit-learn's photographs of a temple and of a flower; gray unless `channels` is 3."
     from sklearn.datasets import load_sample_images
@@ -364,7 +364,7 @@ def _photographs(channels:int)->torch.Tensor: # [2, C, 427, 640] float32 in [0, 
     photos = torch.stack([torch.from_numpy(p.copy()) for p in load_sample_images().images]).permute(0, 3, 1, 2) / 255
     return photos if channels == 3 else photos.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
-# %% ../nbs/01_hardness_types.ipynb #9c1fbe90
+# %% ../nbs/01_hardness_types.ipynb #56ab4c4a
 def _scales(photos:torch.Tensor, height:int, width:int)->list[np.ndarray]:
     "Photographs at up to three scales, each at least twice as large as a window of `height` by `width`."
     fits = [s for s in (1, 2, 4) if min(photos.shape[2] // s / height, photos.shape[3] // s / width) >= 2]
@@ -388,7 +388,7 @@ def _photo_patches(
         out[mine] = windows[photo, :, top, left]
     return out
 
-# %% ../nbs/01_hardness_types.ipynb #8d8c675a
+# %% ../nbs/01_hardness_types.ipynb #5553b414
 def _as_images(x:np.ndarray, samples:Samples)->np.ndarray:
     "Raw images in the shape and dtype of the images in `samples`."
     if x.dtype != np.uint8 and (x.min() < 0 or x.max() > 1):
@@ -411,13 +411,13 @@ def _conform(source:Samples|np.ndarray, samples:Samples)->np.ndarray:
         raise ValueError(f"`source` has shape {x.shape}; expected {expected}")
     return _as_images(x, samples) if samples.is_image else x.astype(samples.x.dtype)
 
-# %% ../nbs/01_hardness_types.ipynb #1f64c946
+# %% ../nbs/01_hardness_types.ipynb #2538667c
 def _drawn(source:Samples|np.ndarray, samples:Samples, n:int, rng:np.random.Generator)->np.ndarray:
     "`n` inputs of a source at random, none twice as long as there are enough."
     pool = _conform(source, samples)
     return pool[rng.permutation(len(pool))[:n] if len(pool) >= n else rng.integers(len(pool), size=n)]
 
-# %% ../nbs/01_hardness_types.ipynb #d7e13312
+# %% ../nbs/01_hardness_types.ipynb #ce7ad810
 def _off_the_range(samples:Samples, rows, rng, severity)->np.ndarray:
     "Table rows with every column below its lowest or above its highest value, by up to `severity` ranges."
     low, high = _column_range(samples)
@@ -425,7 +425,7 @@ def _off_the_range(samples:Samples, rows, rng, severity)->np.ndarray:
     beyond = rng.uniform(.1, 1, shape) * severity * np.where(high > low, high - low, 1)
     return _like(np.where(rng.random(shape) < .5, low - beyond, high + beyond), samples)
 
-# %% ../nbs/01_hardness_types.ipynb #b6a0cb5c
+# %% ../nbs/01_hardness_types.ipynb #95240ebf
 def _blend(a:np.ndarray, b:np.ndarray, weight)->np.ndarray:
     "Raw inputs between `a` and `b`, in the dtype of `a`; `weight` is that of `b`."
     mixed = (1 - weight) * a + weight * b
@@ -452,14 +452,14 @@ def _zoom(x:np.ndarray, factor:float, rng=None)->np.ndarray:
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(torch.from_numpy(x), grid, padding_mode="border", align_corners=False).numpy()
 
-# %% ../nbs/01_hardness_types.ipynb #974987bb
+# %% ../nbs/01_hardness_types.ipynb #f5b12795
 @HARDNESS_TYPES.register("zoom_shift", group="atypical", tables=False, severity=1.75, severities=(1.25, 1.75, 2.5),
                          meaning="enlargement", limits=(1., 20.))
 def _zoom_shift(samples, rows, rng, severity)->np.ndarray:
     "Images enlarged about their center."
     return _alter_images(_zoom, samples, rows, rng, severity)
 
-# %% ../nbs/01_hardness_types.ipynb #629f6f34
+# %% ../nbs/01_hardness_types.ipynb #7803d8fc
 def _background(x:np.ndarray)->np.ndarray: # [B, C, 1, 1]
     "The median of each image's border."
     return np.median(np.concatenate([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], 2), 2)[:, :, None, None]
@@ -478,7 +478,7 @@ def _shift_images(x:np.ndarray, share:float, rng:np.random.Generator)->np.ndarra
               row[:, None, :, None], column[:, None, None, :]]
     return np.where(inside[:, None], moved, _background(x))
 
-# %% ../nbs/01_hardness_types.ipynb #4f3da518
+# %% ../nbs/01_hardness_types.ipynb #dcaf8252
 @HARDNESS_TYPES.register("crop_shift", group="atypical", tables=False, severity=10 / 28,
                          severities=(4 / 28, 10 / 28, 14 / 28), meaning="shift, share of the width", limits=(0., 1.))
 def _crop_shift(samples, rows, rng, severity)->np.ndarray:
@@ -500,7 +500,7 @@ def _informative_features(
     numeric = np.array([len(np.unique(column)) > 2 for column in x.T])
     return np.lexsort((-information, ~numeric))
 
-# %% ../nbs/01_hardness_types.ipynb #16152574
+# %% ../nbs/01_hardness_types.ipynb #94d9e796
 def _columns(samples:Samples, features:Sequence)->list[int]:
     "Positions of columns given by name or position."
     names = list(samples.features or map(str, range(samples.shape[0])))
@@ -537,7 +537,7 @@ def _logits(model:Callable, x:torch.Tensor)->torch.Tensor:
     finally:
         for m, mode in zip(modules, modes, strict=True): m.training = mode
 
-# %% ../nbs/01_hardness_types.ipynb #748fdb8b
+# %% ../nbs/01_hardness_types.ipynb #9ccb10da
 def _log_odds(model:Callable, x:torch.Tensor, pairs:torch.Tensor)->tuple[torch.Tensor, torch.Tensor]:
     "Log-odds of the second class of each pair [R, 2] against the first, and whether these two are the first choices."
     logits = _logits(model, x)
@@ -567,7 +567,7 @@ def _mixing_weight(
     t = (low + high) / 2
     return torch.where(valid & _log_odds(model, mix(t), pairs)[1], t, torch.nan).numpy()
 
-# %% ../nbs/01_hardness_types.ipynb #38ce01e4
+# %% ../nbs/01_hardness_types.ipynb #351d378c
 def _partners(samples:Samples, own:np.ndarray, rng:np.random.Generator)->np.ndarray: # positions, [len(own)]
     "For each sample the nearest of 16 random samples of other classes (any, if all are of its own)."
     others = rng.integers(len(samples), size=(len(own), 16))
@@ -605,7 +605,7 @@ def _class_position(samples:Samples, name)->int:
     if isinstance(name, (int, np.integer)) and 0 <= name < samples.n_classes: return int(name)
     raise ValueError(f"no class {name!r}; choose from {list(samples.classes)}")
 
-# %% ../nbs/01_hardness_types.ipynb #835a50a7
+# %% ../nbs/01_hardness_types.ipynb #c26930ae
 def _put_in(source, source_classes, samples:Samples, rows, rng)->np.ndarray:
     "Inputs of a source; a sample whose class is none of `source_classes` keeps its own."
     new = _drawn(source, samples, len(rows), rng)
@@ -638,12 +638,12 @@ def frame(
     fits = {name: made for name, made in self.items() if _applies(made, samples)}
     return pd.DataFrame([{fact: getattr(made, fact) for fact in facts} for made in fits.values()], index=list(fits))
 
-# %% ../nbs/01_hardness_types.ipynb #7d303f05
+# %% ../nbs/01_hardness_types.ipynb #bf065307
 def _applies(made:Callable, samples:Samples|None)->bool:
     "Whether a type is for such samples."
     return samples is None or (made.images if samples.is_image else made.tables)
 
-# %% ../nbs/01_hardness_types.ipynb #760f635f
+# %% ../nbs/01_hardness_types.ipynb #e783bb58
 @dataclass(frozen=True)
 class _Plan:
     "One type to be injected, checked."
@@ -653,7 +653,7 @@ class _Plan:
     severity: float|None # the type's default when none was given
     arguments: Mapping[str, Any] # of the type's own
 
-# %% ../nbs/01_hardness_types.ipynb #98c572a9
+# %% ../nbs/01_hardness_types.ipynb #dd3bb45c
 def _plan(samples:Samples, kind:str|Callable, prop:float, severity:float|None, arguments:Mapping)->_Plan:
     "What to do, or a `ValueError`."
     made, name = HARDNESS_TYPES.resolve(kind), HARDNESS_TYPES.name_of(kind)
@@ -665,7 +665,7 @@ def _plan(samples:Samples, kind:str|Callable, prop:float, severity:float|None, a
     _check_arguments(name, made, arguments)
     return _Plan(name, made, _count(prop, len(samples)), _severity(name, made, severity, samples.is_image), arguments)
 
-# %% ../nbs/01_hardness_types.ipynb #6297d9e3
+# %% ../nbs/01_hardness_types.ipynb #9240c9e2
 def _count(prop:float, n:int)->int:
     "How many of `n` samples a share is, or a `ValueError`."
     if isinstance(prop, bool) or not 0 < prop < 1:
@@ -673,7 +673,7 @@ def _count(prop:float, n:int)->int:
     if wanted := int(np.floor(prop * n + .5)): return wanted
     raise ValueError(f"`prop` {prop} of {n} samples is none; use at least {1 / n:.2g}")
 
-# %% ../nbs/01_hardness_types.ipynb #62a6e40a
+# %% ../nbs/01_hardness_types.ipynb #d4b2c5f3
 def _severity(name:str, made:Callable, severity:float|None, is_image:bool)->float|None:
     "The severity to use, or a `ValueError`."
     if made.severity is None and severity is not None:
@@ -684,7 +684,7 @@ def _severity(name:str, made:Callable, severity:float|None, is_image:bool)->floa
     expected = f"above {low:g}" + (f" and at most {high:g}" if np.isfinite(high) else "")
     raise ValueError(f"severity {severity} of {name!r} ({made.meaning}); expected {expected}")
 
-# %% ../nbs/01_hardness_types.ipynb #ba3c200f
+# %% ../nbs/01_hardness_types.ipynb #0f99e672
 def _check_arguments(name:str, made:Callable, arguments:Mapping)->None:
     "Refuse an argument that a type does not take, naming those that do."
     own = HARDNESS_TYPES.arguments_of(made)
@@ -693,7 +693,7 @@ def _check_arguments(name:str, made:Callable, arguments:Mapping)->None:
         raise ValueError(f"{name!r} takes no `{given}`; it belongs to {takers}" if takers else
                          f"unknown argument `{given}` for {name!r}, which takes {own or 'none'}")
 
-# %% ../nbs/01_hardness_types.ipynb #69d4345d
+# %% ../nbs/01_hardness_types.ipynb #e395b14b
 def _change(
     plan:_Plan, # what to do
     samples:Samples, # untouched
@@ -716,7 +716,7 @@ def _change(
             "are, as a blank image does when zoomed); use a smaller `prop`, another severity or another type")
     return np.concatenate(rows), np.concatenate(values)
 
-# %% ../nbs/01_hardness_types.ipynb #7eb29185
+# %% ../nbs/01_hardness_types.ipynb #9d127443
 def _altered(plan:_Plan, samples:Samples, rows:np.ndarray, rng:np.random.Generator, old:np.ndarray)->np.ndarray:
     "What a type makes of some rows; `ValueError` when that has another shape or dtype than it should."
     new = np.asarray(plan.made(samples, rows, rng, plan.severity, **plan.arguments))
@@ -819,7 +819,7 @@ def plot_severities(
             titles += [HARDNESS_TYPES.name_of(kind), *(f"{level:.2f}".rstrip("0").rstrip(".") for level in levels)]
     return plot_images(np.stack(images), titles, n_cols=4 * n, ax=ax)
 
-# %% ../nbs/01_hardness_types.ipynb #63777549
+# %% ../nbs/01_hardness_types.ipynb #d64b2220
 def _drawable(samples:Samples)->list[str]:
     "The types that alter such inputs at three severities."
     fits = {k: t for k, t in HARDNESS_TYPES.items() if _applies(t, samples)}
@@ -848,7 +848,7 @@ def plot_table_types(
     fig.supylabel(names[pair[-1]])
     return fig
 
-# %% ../nbs/01_hardness_types.ipynb #33cf4a90
+# %% ../nbs/01_hardness_types.ipynb #ab54ebff
 def _scatter(ax, injected:Injected, pair:np.ndarray)->None:
     "Two columns of a table, flagged rows in color."
     for mask, style in ((~injected.flags, {"c": ".75", "s": 3}), (injected.flags, {"c": "C1", "s": 8})):
