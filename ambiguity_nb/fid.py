@@ -43,7 +43,7 @@ def gaussian_frechet(
     distance = ((mean1 - mean2) ** 2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * cross
     return max(float(distance), 0.)
 
-# %% ../nbs/05_fid.ipynb #c0518f07
+# %% ../nbs/05_fid.ipynb #62274443
 def _check_gaussians(mean1:np.ndarray, cov1:np.ndarray, mean2:np.ndarray, cov2:np.ndarray)->None:
     "Refuse two means and covariances of unequal dimensions, and values that are not finite."
     dims = len(mean1)
@@ -75,7 +75,7 @@ class _Sums:
         self.cubic += norms @ x
         self.quartic += norms @ norms
 
-# %% ../nbs/05_fid.ipynb #3df2ae86
+# %% ../nbs/05_fid.ipynb #2e00b9c4
 def _as_rows(features:np.ndarray|torch.Tensor, sums:_Sums)->np.ndarray:
     "A batch of features as float64 [B, D], or an error that says what is wrong with it."
     x = features.detach().cpu().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
@@ -87,7 +87,7 @@ def _as_rows(features:np.ndarray|torch.Tensor, sums:_Sums)->np.ndarray:
                          "check the images they were computed from")
     return x
 
-# %% ../nbs/05_fid.ipynb #e5368f8c
+# %% ../nbs/05_fid.ipynb #91726c50
 def _ledoit_wolf(
     sums:_Sums, # of all rows
     biased:np.ndarray, # [D, D] covariance, divided by n
@@ -153,12 +153,12 @@ class Statistics:
         arrays = {"mean": torch.from_numpy(self.mean), "cov": torch.from_numpy(self.cov)}
         return save_state(path, {"statistics": vars(self) | arrays})
 
-# %% ../nbs/05_fid.ipynb #227bcd35
+# %% ../nbs/05_fid.ipynb #ea3b23ce
 def _arrays(fields:dict)->dict:
     "Tensors of a state file as arrays."
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in fields.items()}
 
-# %% ../nbs/05_fid.ipynb #357b3350
+# %% ../nbs/05_fid.ipynb #b9617ddb
 def _statistics(sums:_Sums, shrinkage:str|float|None)->Statistics:
     "Mean and covariance from sums, shrunk if wanted."
     if sums.n < 2:
@@ -234,7 +234,7 @@ class Features:
 
     def __repr__(self)->str: return f"Features({self.name!r})"
 
-# %% ../nbs/05_fid.ipynb #c0d8943e
+# %% ../nbs/05_fid.ipynb #1cff9d41
 @patch
 def of(
     self:Features,
@@ -271,7 +271,7 @@ def _feature_batches(space:Features, images:Samples|torch.Tensor, batch_size:int
     else: device = resolve_device("cpu" if str(device) == "auto" else device)
     for x in _image_batches(images, batch_size, device): yield space(x)
 
-# %% ../nbs/05_fid.ipynb #d92177da
+# %% ../nbs/05_fid.ipynb #f4281e5e
 def _image_batches(images:Samples|torch.Tensor, batch_size:int, device:torch.device)->Iterator[torch.Tensor]:
     "Model-range batches of samples or of a tensor."
     if isinstance(images, Samples):
@@ -295,7 +295,7 @@ def fingerprint(
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:8]
 
-# %% ../nbs/05_fid.ipynb #79d4f486
+# %% ../nbs/05_fid.ipynb #884c8ca4
 FEATURE_SPACES = Registry("feature space", home="ambiguity_nb.inception")
 
 # %% ../nbs/05_fid.ipynb #695b99f7
@@ -362,7 +362,7 @@ def _content_name(samples:Samples)->str:
     digest.update(np.ascontiguousarray(samples.y).data)
     return f"{samples.name}-n{len(samples)}-{digest.hexdigest()[:8]}"
 
-# %% ../nbs/05_fid.ipynb #a1f0f8c7
+# %% ../nbs/05_fid.ipynb #61020628
 @patch
 def path_of(
     self:Features,

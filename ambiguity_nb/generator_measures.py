@@ -123,7 +123,7 @@ def is_ambiguous(
     tau:float=.1, # tolerance in probability
     classes:Sequence[int]|None=None, # the set C between which an image is ambiguous; its two most probable when None
 )->np.ndarray: # [N] bool
-    """Which images are ambiguous: |p - .5| <= tau, or the two largest p within 2 tau; for a set C, every p_i within tau of 1/|C|.
+    """Which images are ambiguous: |p - .5| <= tau, or the two largest p within 2 tau; for a set C, every p_i near 1/|C|.
 
     Raises `ValueError` for a tolerance outside (0, .5], and for values outside [0, 1], such as logits.
     """

@@ -44,7 +44,7 @@ class _PixelMax(nn.Module):
     "Maximum of 3x3 pixels."
     def forward(self, x:torch.Tensor)->torch.Tensor: return F.max_pool2d(x, 3, 1, 1)
 
-# %% ../nbs/05b_inception.ipynb #b1eda7a2
+# %% ../nbs/05b_inception.ipynb #f12ea28e
 _CHAINS = {
     "A": [["branch1x1"], ["branch5x5_1", "branch5x5_2"], ["branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"]],
     "C": [["branch1x1"], ["branch7x7_1", "branch7x7_2", "branch7x7_3"], [f"branch7x7dbl_{i}" for i in range(1, 6)]],
@@ -68,7 +68,7 @@ def _pooled_forward(block:nn.Module):
 
     return chained if chains else forked
 
-# %% ../nbs/05b_inception.ipynb #f5f056c7
+# %% ../nbs/05b_inception.ipynb #c530453d
 _LAYERS = [
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
     *(f"Mixed_{name}" for name in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")),
@@ -120,7 +120,7 @@ def _verify(path:Path, checksum:str)->Path:
     raise ValueError(f"{path.name!r} has SHA-256 {digest.hexdigest()[:8]}..., expected {checksum}"
                      "...; it is incomplete or another file: fetch it again")
 
-# %% ../nbs/05b_inception.ipynb #4437c2ea
+# %% ../nbs/05b_inception.ipynb #b6717308
 def _download(path:Path, checksum:str, url:str, where:str)->None:
     "Fetch a file, which appears only when it is whole."
     try:
@@ -131,7 +131,7 @@ def _download(path:Path, checksum:str, url:str, where:str)->None:
         raise ConnectionError(f"could not fetch the Inception weights ({error}); "
                               f"where there is a network, {where}") from error
 
-# %% ../nbs/05b_inception.ipynb #9d8ef060
+# %% ../nbs/05b_inception.ipynb #55b8ffd0
 def _weights_file(path:str|Path|None, download:bool, checksum:str, url:str=_URL)->Path:
     "The verified file with the weights."
     named = path or os.environ.get("AMBIGUITY_NB_INCEPTION")
