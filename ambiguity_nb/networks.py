@@ -48,7 +48,7 @@ def _spectral(module:nn.Module)->None:
     "Spectral normalization of a layer's weights."
     if isinstance(module, (nn.Conv2d, nn.Linear)): nn.utils.parametrizations.spectral_norm(module)
 
-# %% ../nbs/06a_networks.ipynb #ded1b4c0
+# %% ../nbs/06a_networks.ipynb #cd85393f
 class _DCDiscriminator(nn.Module):
     "Images [B, C, H, W] to one number each [B], by strided convolutions; higher = more like the real ones."
     def __init__(self,
@@ -79,7 +79,7 @@ class _DCDiscriminator(nn.Module):
         "One number per image."
         return self.blocks(x).squeeze(1)
 
-# %% ../nbs/06a_networks.ipynb #011115b2
+# %% ../nbs/06a_networks.ipynb #6c51bada
 ARCHITECTURES = Registry("architecture")
 
 # %% ../nbs/06a_networks.ipynb #d31eb8cc
