@@ -7,7 +7,7 @@ __all__ = ['margin', 'AUM', 'DataMaps', 'DataIQ', 'Forgetting', 'EL2N', 'Loss', 
            'GraNd', 'VoG', 'ALLSH', 'DetectorNet', 'load_detector', 'Detector', 'LastLoss', 'Entropy', 'InputNorm',
            'Random']
 
-# %% ../nbs/04b_score_gallery.ipynb #fd5a3e83
+# %% ../nbs/04b_score_gallery.ipynb #79549fc6
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
@@ -34,7 +34,8 @@ def margin(
     Raises `ValueError` when `y` does not match `logits`.
     """
     if y.shape != logits.shape[:1]:
-        raise ValueError(f"`y` has shape {tuple(y.shape)} for {len(logits)} rows of logits; pass one label per row")
+        raise ValueError(f"`y` has shape {tuple(y.shape)} for {len(logits)} rows of logits; "
+                         "pass one label per row")
     own = logits.gather(1, y[:, None]).squeeze(1)                       # [B]
     other = logits.scatter(1, y[:, None], -torch.inf).max(dim=1).values # [B]
     return own - other
@@ -75,11 +76,12 @@ class DataMaps(Score):
 
     def columns(self):
         "`correctness` (share of epochs predicted right) and `group`."
-        return {"correctness": self.correct.mean(), "group": _data_maps_groups(self.values(), self.ambiguity())}
+        groups = _data_maps_groups(self.values(), self.ambiguity())
+        return {"correctness": self.correct.mean(), "group": groups}
 
 # %% ../nbs/04b_score_gallery.ipynb #50c500f6
-def _data_maps_groups(confidence:np.ndarray, variability:np.ndarray)->np.ndarray: # [N] of "easy", "ambiguous", "hard"
-    "The regions of a data map: its most variable third is ambiguous, the rest easy or hard by confidence."
+def _data_maps_groups(confidence:np.ndarray, variability:np.ndarray)->np.ndarray: # [N]
+    "The most variable third is ambiguous, the rest easy or hard by confidence."
     ambiguous = np.zeros(len(confidence), bool)
     ambiguous[np.argsort(-variability, kind="stable")[:len(confidence) // 3]] = True
     return np.where(ambiguous, "ambiguous", np.where(confidence >= .5, "easy", "hard"))
@@ -111,10 +113,11 @@ class DataIQ(Score):
         return {"group": _data_iq_groups(self.values(), self.ambiguity())}
 
 # %% ../nbs/04b_score_gallery.ipynb #fd286536
-def _data_iq_groups(confidence:np.ndarray, aleatoric:np.ndarray)->np.ndarray: # [N] of "easy", "ambiguous", "hard"
+def _data_iq_groups(confidence:np.ndarray, aleatoric:np.ndarray)->np.ndarray: # [N]
     "Data-IQ's groups, with its authors' thresholds of .25 and .75 and the median."
     sure = aleatoric <= np.median(aleatoric)
-    return np.where(sure & (confidence >= .75), "easy", np.where(sure & (confidence <= .25), "hard", "ambiguous"))
+    easy, hard = sure & (confidence >= .75), sure & (confidence <= .25)
+    return np.where(easy, "easy", np.where(hard, "hard", "ambiguous"))
 
 # %% ../nbs/04b_score_gallery.ipynb #c2c3ce3c
 @SCORES.register()
@@ -126,12 +129,12 @@ class Forgetting(Score):
         at:str="presentations", # "presentations" in training (the paper), or "epochs": evaluation passes
     ):
         self.at = check_choice(at, ("presentations", "epochs"), "moment to look")
-        self.needs = ("train",) if at == "presentations" else ("eval",)
-        self.measured = "training steps, before each update" if at == "presentations" else Score.measured
+        if at == "epochs": self.needs = ("eval",)
+        else: self.measured = "training steps, before each update"
 
     def start(self, n_samples, n_classes, n_epochs):
-        self.presented, self.events, self.learned = (torch.zeros(n_samples, dtype=torch.int32) for _ in range(3))
-        self.right = torch.zeros(n_samples, dtype=torch.bool)
+        zeros = torch.zeros(n_samples, dtype=torch.int32)
+        self.presented, self.events, self.learned, self.right = zeros, zeros.clone(), zeros.clone(), zeros.bool()
 
     def train_batch(self, index, logits, y):
         if self.at == "presentations": self._present(index, logits.argmax(1) == y)
@@ -156,8 +159,8 @@ class Forgetting(Score):
         return {"learned": learned, "unforgettable": learned & (self.events == 0).numpy()}
 
 # %% ../nbs/04b_score_gallery.ipynb #bae33de0
-def _error_norm(logits:torch.Tensor, y:torch.Tensor)->torch.Tensor: # [B] in [0, sqrt 2]; higher = harder
-    "Euclidean norm (not squared) of softmax minus one-hot label."
+def _error_norm(logits:torch.Tensor, y:torch.Tensor)->torch.Tensor: # [B] in [0, sqrt 2]
+    "Euclidean norm (not squared) of softmax minus one-hot label; higher = harder."
     return (logits.softmax(1) - F.one_hot(y, logits.shape[1])).norm(dim=1)
 
 # %% ../nbs/04b_score_gallery.ipynb #435b5e11
@@ -208,7 +211,8 @@ class Loss(Score):
 
     def start(self, n_samples, n_classes, n_epochs):
         if self.bound and n_epochs <= self.variance:
-            raise ValueError(f"variance {self.variance} is not below the {n_epochs} epochs; the bound is not defined")
+            raise ValueError(f"variance {self.variance} is not below the {n_epochs} epochs; "
+                             "the bound is not defined")
         self.loss = Running(n_samples)
 
     def eval_batch(self, index, logits, y, embeddings):
@@ -240,7 +244,8 @@ class Cleanlab(Score):
                          else "evaluation pass after the last epoch (in sample)")
 
     def start(self, n_samples, n_classes, n_epochs):
-        self.probs, self.y = torch.full((n_samples, n_classes), torch.nan), torch.zeros(n_samples, dtype=torch.int64)
+        self.probs = torch.full((n_samples, n_classes), torch.nan)
+        self.y = torch.zeros(n_samples, dtype=torch.int64)
 
     def eval_batch(self, index, logits, y, embeddings):
         if "eval" in self.needs: self.take_probs(index, logits.softmax(1), y)
@@ -254,9 +259,8 @@ class Cleanlab(Score):
         from cleanlab.rank import get_label_quality_scores
 
         seen = ~self.probs.isnan().any(1).numpy()
-        quality = np.full(len(seen), np.nan)
-        if seen.any():
-            quality[seen] = get_label_quality_scores(self.y.numpy()[seen], _rows_to_one(self.probs)[seen], method=self.method)
+        quality, y, probs = np.full(len(seen), np.nan), self.y.numpy()[seen], _rows_to_one(self.probs)[seen]
+        if seen.any(): quality[seen] = get_label_quality_scores(y, probs, method=self.method)
         return quality
 
     def columns(self):
@@ -264,10 +268,10 @@ class Cleanlab(Score):
         from cleanlab.filter import find_label_issues
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)  # a class of fewer than five
+            warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)  # a class of a few
             return {"issue": find_label_issues(self.y.numpy(), _rows_to_one(self.probs), n_jobs=1)}
 
-# %% ../nbs/04b_score_gallery.ipynb #930111f2
+# %% ../nbs/04b_score_gallery.ipynb #7b707a1f
 def _rows_to_one(probs:torch.Tensor)->np.ndarray: # [N, K] float64
     "Probabilities that sum to one in double precision, as cleanlab checks."
     probs = probs.numpy().astype(np.float64)
@@ -285,7 +289,8 @@ class Prototypicality(Score):
         n_centers:int|None=None, # for k-means; as many as classes when None
         seed:int=0, # of k-means
     ):
-        self.by, self.n_centers, self.seed = check_choice(by, ("class", "kmeans"), "kind of center"), n_centers, seed
+        self.by = check_choice(by, ("class", "kmeans"), "kind of center")
+        self.n_centers, self.seed = n_centers, seed
 
     def start(self, n_samples, n_classes, n_epochs):
         self.n_samples, self.n_classes, self.embeddings = n_samples, n_classes, None
@@ -296,7 +301,8 @@ class Prototypicality(Score):
         if embeddings is None:
             raise ValueError("'prototypicality' needs embeddings [B, D]; "
                              "give them to eval_batch(index, logits, y, embeddings)")
-        if self.embeddings is None: self.embeddings = torch.full((self.n_samples, embeddings.shape[1]), torch.nan)
+        if self.embeddings is None:
+            self.embeddings = torch.full((self.n_samples, embeddings.shape[1]), torch.nan)
         self.embeddings[index], self.y[index] = embeddings, y
 
     def values(self):
@@ -306,7 +312,7 @@ class Prototypicality(Score):
         else: cosines = _to_nearest(self.embeddings, self.n_centers or self.n_classes, self.seed)
         return (1 - cosines.double()).clamp(min=0).numpy()
 
-# %% ../nbs/04b_score_gallery.ipynb #19f63883
+# %% ../nbs/04b_score_gallery.ipynb #c744524c
 def _to_class_mean(embeddings:torch.Tensor, y:torch.Tensor, n_classes:int)->torch.Tensor: # [N] in [-1, 1]
     "Cosine between each embedding and the mean of its class."
     centers = torch.zeros(n_classes, embeddings.shape[1])
@@ -314,7 +320,7 @@ def _to_class_mean(embeddings:torch.Tensor, y:torch.Tensor, n_classes:int)->torc
         if (y == k).any(): centers[k] = embeddings[y == k].mean(0)
     return F.cosine_similarity(embeddings, centers[y], dim=1)
 
-# %% ../nbs/04b_score_gallery.ipynb #bbaec8a6
+# %% ../nbs/04b_score_gallery.ipynb #b2754740
 def _to_nearest(embeddings:torch.Tensor, n_centers:int, seed:int)->torch.Tensor: # [N] in [-1, 1]
     "Cosine between each embedding and the nearest k-means center of unit rows."
     from sklearn.cluster import KMeans
@@ -334,24 +340,24 @@ def _dropout_layers(model:nn.Module)->list[nn.Module]:
     kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
     return [module for module in model.modules() if isinstance(module, kinds) and module.p > 0]
 
-# %% ../nbs/04b_score_gallery.ipynb #fd1484bc
+# %% ../nbs/04b_score_gallery.ipynb #1c842ca7
 def _masks(layer:nn.Module, shape:torch.Size, n_members:int, seed:int)->torch.Tensor: # [S, 1, ...]
     "What each member keeps of a layer's input, scaled up by what is dropped."
-    if not isinstance(layer, nn.Dropout): shape = (*shape[:1], *(1 for _ in shape[1:]))   # Dropout2d drops whole channels
-    keep = torch.rand((n_members, 1, *shape), generator=torch.Generator().manual_seed(seed)) >= layer.p
-    return keep / max(1 - layer.p, 1e-6)
+    if not isinstance(layer, nn.Dropout): shape = (*shape[:1], *(1 for _ in shape[1:]))   # whole channels
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand((n_members, 1, *shape), generator=generator) >= layer.p) / max(1 - layer.p, 1e-6)
 
-# %% ../nbs/04b_score_gallery.ipynb #33de72da
-def _thinned(model:nn.Module, x:torch.Tensor, members:list[int], n_members:int, seed:int)->torch.Tensor: # [S' B, K]
-    "Logits of some members, from one forward pass."
-    def mask(layer, inputs, output, position):
+# %% ../nbs/04b_score_gallery.ipynb #9a7a86ad
+def _thinned(model:nn.Module, x:torch.Tensor, members:list[int], n_members:int, seed:int)->torch.Tensor:
+    "Logits [S' B, K] of some members, from one forward pass."
+    def mask(layer, inputs, position):
         a, = inputs
-        if len(a) == len(x): a = a.expand(len(members), *a.shape).flatten(0, 1)    # first dropout: from here on S' copies
+        if len(a) == len(x): a = a.expand(len(members), *a.shape).flatten(0, 1)    # from here on S' copies
         masks = _masks(layer, a.shape[1:], n_members, seed * 1009 + position).to(x.device)
         return (a.unflatten(0, (len(members), len(x))) * masks[members]).flatten(0, 1)
 
-    handles = [layer.register_forward_hook(lambda m, i, o, position=position: mask(m, i, o, position))
-               for position, layer in enumerate(_dropout_layers(model))]
+    handles = [layer.register_forward_hook(lambda m, inputs, _, position=i: mask(m, inputs, position))
+               for i, layer in enumerate(_dropout_layers(model))]
     try:
         with evaluating(model): return model(x).float()
     finally:
@@ -365,16 +371,21 @@ def _dropout_members(
     n_members:int=10, # S
     seed:int=0, # of the masks
 )->torch.Tensor: # [S, B, K] logits of S thinned networks
-    "Logits of one model under several fixed dropout masks. Raises `ValueError` for a model without dropout layers."
-    if not _dropout_layers(model):
-        raise ValueError(f"{type(model).__name__} has no nn.Dropout with p > 0; use members='snapshots'")
+    "Logits of one model under several fixed dropout masks. Raises `ValueError` where nothing drops."
+    _check_dropout(model)
     if len(x) > 1:
         try:
             logits = _thinned(model, x, list(range(n_members)), n_members, seed)
             if len(logits) == n_members * len(x): return logits.unflatten(0, (n_members, len(x)))
-        except RuntimeError:  # a shortcut around the dropout, for example, meets tensors of another length
+        except RuntimeError:  # a shortcut around the dropout, for example, meets S times as many rows
             pass
-    return torch.stack([_thinned(model, x, [member], n_members, seed) for member in range(n_members)])
+    return torch.stack([_thinned(model, x, [s], n_members, seed) for s in range(n_members)])
+
+# %% ../nbs/04b_score_gallery.ipynb #7a800a6f
+def _check_dropout(model:nn.Module)->None:
+    "Refuse a model without dropout layers."
+    if _dropout_layers(model): return
+    raise ValueError(f"{type(model).__name__} has no nn.Dropout with p > 0; use members='snapshots'")
 
 # %% ../nbs/04b_score_gallery.ipynb #6b20a70e
 @SCORES.register()
@@ -385,7 +396,7 @@ class ConfAgree(Score):
 
     def __init__(self,
         n_members:int=10, # S
-        members:str="auto", # "dropout" masks, "snapshots" of the last S epochs, or "auto": dropout if the model has any
+        members:str="auto", # "dropout" masks, "snapshots" of the last S epochs, "auto": dropout if there is any
         seed:int=0, # of the masks
     ):
         self.members = check_choice(members, ("auto", "dropout", "snapshots"), "kind of members")
@@ -393,9 +404,7 @@ class ConfAgree(Score):
 
     def check(self, model, samples):
         "Dropout members need dropout."
-        if self.members == "dropout" and not _dropout_layers(model):
-            raise ValueError(f"members='dropout', and {type(model).__name__} has no nn.Dropout with p > 0; "
-                             "use members='snapshots'")
+        if self.members == "dropout": _check_dropout(model)
 
     def start(self, n_samples, n_classes, n_epochs):
         "No member yet; snapshots unless `before_fit` sees dropout layers."
@@ -406,8 +415,9 @@ class ConfAgree(Score):
 
     def before_fit(self, model, samples, n_epochs):
         "Choose the kind of members."
+        self.check(model, samples)
         super().before_fit(model, samples, n_epochs)
-        self.by_dropout = self.members == "dropout" or (self.members == "auto" and bool(_dropout_layers(model)))
+        self.by_dropout = self.members != "snapshots" and bool(_dropout_layers(model))
         if self.by_dropout: self.measured = f"{self.n_members} dropout masks after training"
 
     def eval_batch(self, index, logits, y, embeddings):
@@ -437,7 +447,8 @@ class ConfAgree(Score):
 
     def ambiguity(self):
         "Jensen-Shannon disagreement, in [0, log min(S, K)] nats."
-        return (_entropy(self.probs / self.n[:, None]) - self.entropies / self.n).clamp(min=0).double().numpy()
+        disagreement = _entropy(self.probs / self.n[:, None]) - self.entropies / self.n
+        return disagreement.clamp(min=0).double().numpy()
 
 # %% ../nbs/04b_score_gallery.ipynb #887739c1
 @SCORES.register()
@@ -464,7 +475,7 @@ class GraNd(Score):
         "Mean gradient norm."
         return self.norm.mean()
 
-# %% ../nbs/04b_score_gallery.ipynb #56c1c470
+# %% ../nbs/04b_score_gallery.ipynb #2e4e8f5b
 _stages = {"all": lambda t, s: np.linspace(1, t, s), "early": lambda t, s: np.arange(1, s + 1),
            "late": lambda t, s: np.arange(t - s + 1, t + 1)}      # snapshots s of t epochs
 
@@ -480,9 +491,9 @@ class VoG(Score):
         stage:str="all", # snapshots spread over "all" of training, or only "early" or "late" epochs
         standardized:bool=True, # within each class; False for raw VoG
     ):
-        if n_snapshots < 2: raise ValueError(f"n_snapshots is {n_snapshots}; a variance needs at least 2")
-        self.n_snapshots, self.stage = n_snapshots, check_choice(stage, _stages, "stage")
-        self.standardized = standardized
+        if n_snapshots < 2: raise ValueError(f"n_snapshots is {n_snapshots}; expected at least 2")
+        self.stage = check_choice(stage, _stages, "stage")
+        self.n_snapshots, self.standardized = n_snapshots, standardized
 
     def check(self, model, samples):
         "The model must let gradients through."
@@ -503,15 +514,16 @@ class VoG(Score):
     def input_gradients(self, index, y, gradients):
         "Take in whole gradients of one snapshot."
         gradients = gradients.flatten(1)
-        if self.gradient is None: self.gradient = Running(len(self.y), gradients.shape[1], dtype=torch.float32)
+        if self.gradient is None:
+            self.gradient = Running(len(self.y), gradients.shape[1], dtype=torch.float32)
         self.gradient.add(index, gradients)
         self.y[index] = y
 
     def values(self):
         "VoG, standardized within the class unless asked otherwise."
         if self.gradient is None: return np.full(len(self.y), np.nan)
-        parts = zip(self.gradient.squares.split(4096), self.gradient.count.split(4096), strict=True)   # no third large array
-        raw = torch.cat([(s / n[:, None]).sqrt().mean(1) for s, n in parts]).double().numpy()
+        squares, count = self.gradient.squares.split(4096), self.gradient.count.split(4096)   # no third large array
+        raw = torch.cat([(s / n[:, None]).sqrt().mean(1) for s, n in zip(squares, count, strict=True)]).double().numpy()
         return _standardize(raw, self.y.numpy()) if self.standardized else raw
 
 # %% ../nbs/04b_score_gallery.ipynb #8b1cf6ad
@@ -528,32 +540,34 @@ def _default_transform()->Callable[[torch.Tensor], torch.Tensor]: # of raw image
     "Small rotations, shifts, zooms and changes of brightness and contrast (torchvision v2)."
     from torchvision.transforms import InterpolationMode, v2
 
-    return v2.Compose([v2.RandomAffine(15, (.1, .1), (.9, 1.1), interpolation=InterpolationMode.BILINEAR),
-                       v2.ColorJitter(brightness=.2, contrast=.2)])
+    move = v2.RandomAffine(15, (.1, .1), (.9, 1.1), interpolation=InterpolationMode.BILINEAR)
+    return v2.Compose([move, v2.ColorJitter(brightness=.2, contrast=.2)])
 
 # %% ../nbs/04b_score_gallery.ipynb #f58568ca
 @SCORES.register()
 class ALLSH(Score):
     "KL divergence of predictions between a sample and its augmentations, averaged over these; high = hard."
-    name, needs, harder, finds_mislabeled = "allsh", ("model",), "high", False  # it does not look at the label
+    name, needs, harder = "allsh", ("model",), "high"
+    finds_mislabeled = False  # it does not look at the label
     measured = "augmented copies after training"
 
     def __init__(self,
         n_augmentations:int|None=None, # A; 4 for images and 16 for tables when None
         over:str="mean", # or "max", the worst of the A
-        transform:Callable[[torch.Tensor], torch.Tensor]|None=None, # of raw images [B, C, H, W]; small ones when None
+        transform:Callable|None=None, # of raw images [B, C, H, W]; small ones when None
         noise:float|None=.1, # tables: standard deviation added, in standard deviations of the feature
         masked:float=.1, # tables: share of features set to their mean, rounded to whole features
         seed:int=0, # of the A augmentations
     ):
-        self.n_augmentations, self.over = n_augmentations, check_choice(over, ("mean", "max"), "average")
-        self.transform, self.noise, self.masked, self.seed = transform, noise, masked, seed
+        self.over = check_choice(over, ("mean", "max"), "average")
+        self.n_augmentations, self.transform, self.seed = n_augmentations, transform, seed
+        self.noise, self.masked = noise, masked
 
     def check(self, model, samples):
         "Tables need a noise level."
         if not samples.is_image and (self.noise is None or self.noise <= 0):
-            raise ValueError(f"'allsh' on the table {samples.name!r} needs a noise level and has noise={self.noise}; "
-                             "pass ALLSH(noise=.1)")
+            raise ValueError(f"'allsh' on the table {samples.name!r} needs a noise level "
+                             f"and has noise={self.noise}; pass ALLSH(noise=.1)")
 
     def start(self, n_samples, n_classes, n_epochs):
         self.divergence = torch.full((n_samples,), torch.nan, dtype=torch.float64)
@@ -564,8 +578,8 @@ class ALLSH(Score):
         with evaluating(model), torch.no_grad():
             for x, _, index in samples.batches(512, device=model_device(model)):
                 log_p = model(x).float().log_softmax(1)
-                kl = torch.stack([(log_p.exp() * (log_p - model(changed).float().log_softmax(1))).sum(1)
-                                  for changed in augmented(self, samples, index, x)])          # [A, B]
+                others = (model(changed).float().log_softmax(1) for changed in augmented(self, samples, index, x))
+                kl = torch.stack([(log_p.exp() * (log_p - log_q)).sum(1) for log_q in others])    # [A, B]
                 kl = kl.mean(0) if self.over == "mean" else kl.max(0).values
                 self.divergence[index] = kl.clamp(min=0).double().cpu()
 
@@ -573,22 +587,22 @@ class ALLSH(Score):
         "KL divergence, in nats."
         return self.divergence.numpy()
 
-# %% ../nbs/04b_score_gallery.ipynb #525ecc6b
-def _augmented_images(score:ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor)->Iterator[torch.Tensor]:
+# %% ../nbs/04b_score_gallery.ipynb #76d406c1
+def _augmented_images(score:ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor)->Iterator:
     "Model inputs of a batch of images under each augmentation."
     raw = torch.from_numpy(np.array(samples.x[index.numpy()])).to(x.device)
     transform = score.transform or _default_transform()
     for a in range(score.n_augmentations or 4):
         with seeded(score.seed * 1009 + a): yield samples.normalize(transform(raw), x.device)
 
-# %% ../nbs/04b_score_gallery.ipynb #61b843cc
-def _augmented_rows(score:ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor)->Iterator[torch.Tensor]:
+# %% ../nbs/04b_score_gallery.ipynb #cb551b9d
+def _augmented_rows(score:ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor)->Iterator:
     "Model inputs of some rows of a table under each augmentation."
     rng = np.random.default_rng(score.seed)
     for _ in range(score.n_augmentations or 16):
-        noise = torch.from_numpy(rng.normal(0, score.noise, x.shape[1]).astype(np.float32)).to(x.device)
-        kept = torch.from_numpy(rng.permutation(x.shape[1]) >= round(score.masked * x.shape[1])).to(x.device)
-        yield (x + noise) * kept
+        noise = rng.normal(0, score.noise, x.shape[1]).astype(np.float32)
+        kept = rng.permutation(x.shape[1]) >= round(score.masked * x.shape[1])
+        yield (x + torch.from_numpy(noise).to(x.device)) * torch.from_numpy(kept).to(x.device)
 
 # %% ../nbs/04b_score_gallery.ipynb #9867f3b9
 class DetectorNet(nn.Module):
@@ -633,9 +647,10 @@ class Detector(Curves):
         "Probability of a wrong label."
         network, _ = load_detector(self.path)
         curves = torch.from_numpy(self.finished()).T
-        if len(self.presented) == 0 or curves.shape[1] == 0: return np.full(len(self.presented), np.nan)
+        if not curves.numel(): return np.full(len(self.presented), np.nan)
         with evaluating(network), torch.inference_mode():
-            return torch.cat([network(part).softmax(1)[:, 1] for part in curves.split(4096)]).double().numpy()
+            noisy = torch.cat([network(part).softmax(1)[:, 1] for part in curves.split(4096)])
+        return noisy.double().numpy()
 
 # %% ../nbs/04b_score_gallery.ipynb #1a3294d7
 class _Last(Score):
@@ -663,7 +678,8 @@ class Entropy(_Last):
     name, measured = "entropy", "evaluation pass after the last epoch"
     finds_mislabeled = False  # it does not look at the label
 
-    def eval_batch(self, index, logits, y, embeddings): self.last[index] = _entropy(logits.softmax(1)).double()
+    def eval_batch(self, index, logits, y, embeddings):
+        self.last[index] = _entropy(logits.softmax(1)).double()
 
     def ambiguity(self):
         "The same entropy."
