@@ -621,14 +621,16 @@ _shares = {"props": (.1, .2, .3, .4, .5), "model_seeds": (0, 1, 2),
            "props_of": {kind: (.05, .1, .15, .2, .25) for kind in ("zoom_shift", "crop_shift", "far_ood")}}
 
 # %% ../nbs/09_benchmark.ipynb #a5c27575
-PRESETS.register("quick")(Grid(kinds=_image_kinds, part="all"))
-PRESETS.register("tables")(Grid(
-    ("breast-cancer", "wine"), "tabular_mlp", (*_image_kinds[:6], "far_ood", "atypical", "ambiguous"), (.1, .2, .3),
-    data_seeds=(0, 1, 2), model_seeds=(0, 1), n_epochs=30, batch_size=32, part="all"))
-PRESETS.register("mnist-5k")(Grid(kinds=_image_kinds, part="all", **_shares))
-PRESETS.register("paper")(Grid(
-    ("mnist", "cifar10", "openml:4541", "openml:1596", "openml:1044"), ("lenet", "resnet18", "tabular_mlp"),
-    (*_image_kinds[:4], *_image_kinds[5:10], "atypical"), **_shares))
+for _name, _grid in {
+    "quick": Grid(kinds=_image_kinds, part="all"),
+    "tables": Grid(
+        ("breast-cancer", "wine"), "tabular_mlp", (*_image_kinds[:6], "far_ood", "atypical", "ambiguous"), (.1, .2, .3),
+        data_seeds=(0, 1, 2), model_seeds=(0, 1), n_epochs=30, batch_size=32, part="all"),
+    "mnist-5k": Grid(kinds=_image_kinds, part="all", **_shares),
+    "paper": Grid(
+        ("mnist", "cifar10", "openml:4541", "openml:1596", "openml:1044"), ("lenet", "resnet18", "tabular_mlp"),
+        (*_image_kinds[:4], *_image_kinds[5:10], "atypical"), **_shares),
+}.items(): PRESETS.register(_name)(_grid)
 
 # %% ../nbs/09_benchmark.ipynb #960f03e9
 @patch
