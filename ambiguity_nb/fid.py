@@ -43,7 +43,7 @@ def gaussian_frechet(
     distance = ((mean1 - mean2) ** 2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * cross
     return max(float(distance), 0.)
 
-# %% ../nbs/05_fid.ipynb #8765d9c2
+# %% ../nbs/05_fid.ipynb #62274443
 def _check_gaussians(mean1:np.ndarray, cov1:np.ndarray, mean2:np.ndarray, cov2:np.ndarray)->None:
     "Refuse two means and covariances of unequal dimensions, and values that are not finite."
     dims = len(mean1)
@@ -56,7 +56,7 @@ def _check_gaussians(mean1:np.ndarray, cov1:np.ndarray, mean2:np.ndarray, cov2:n
 
 # %% ../nbs/05_fid.ipynb #56879a8a
 class _Sums:
-    "Sums of features that arrive in batches: of rows, of their outer products, and two of higher powers."
+    "Sums of features that arrive in batches: of rows, of outer products, of higher powers."
     def __init__(self, space:str): self.space, self.n = space, 0
 
     def add(self, features:np.ndarray|torch.Tensor)->None:
@@ -75,7 +75,7 @@ class _Sums:
         self.cubic += norms @ x
         self.quartic += norms @ norms
 
-# %% ../nbs/05_fid.ipynb #9b364b5b
+# %% ../nbs/05_fid.ipynb #2e00b9c4
 def _as_rows(features:np.ndarray|torch.Tensor, sums:_Sums)->np.ndarray:
     "A batch of features as float64 [B, D], or an error that says what is wrong with it."
     x = features.detach().cpu().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
@@ -87,7 +87,7 @@ def _as_rows(features:np.ndarray|torch.Tensor, sums:_Sums)->np.ndarray:
                          "check the images they were computed from")
     return x
 
-# %% ../nbs/05_fid.ipynb #56391e96
+# %% ../nbs/05_fid.ipynb #91726c50
 def _ledoit_wolf(
     sums:_Sums, # of all rows
     biased:np.ndarray, # [D, D] covariance, divided by n
@@ -121,15 +121,16 @@ class Statistics:
         "D, the number of features."
         return len(self.mean)
 
-    def __repr__(self)->str: return f"Statistics({self.space!r}, {self.n} samples, {self.dims} dims)"
+    def __repr__(self)->str:
+        return f"Statistics({self.space!r}, {self.n} samples, {self.dims} dims)"
 
     @classmethod
     def of(cls,
         features:np.ndarray|torch.Tensor|Iterable, # [N, D], or batches [B, D] one after another
         space:str="features", # name of the feature space
-        shrinkage:str|float|None=None, # None, "ledoit-wolf", or the weight of the identity in [0, 1]
+        shrinkage:str|float|None=None, # None, "ledoit-wolf", or the identity's weight in [0, 1]
     )->"Statistics":
-        "Statistics of features. Raises `ValueError` for fewer than 2 rows, and for NaN or infinity."
+        "Statistics of features. Raises `ValueError` for fewer than 2 rows, and for NaN."
         sums = _Sums(space)
         whole = isinstance(features, (np.ndarray, torch.Tensor))
         for batch in [features] if whole else features: sums.add(batch)
@@ -139,30 +140,33 @@ class Statistics:
     def load(cls,
         path:str|Path, # written by `save`
     )->"Statistics":
-        "Read statistics. Raises `FileNotFoundError`, and `ValueError` for a file of something else."
+        "Read statistics. Raises `FileNotFoundError`, `ValueError` for a file of other things."
         state = load_state(path)
         if "statistics" in state: return cls(**_arrays(state["statistics"]))
-        raise ValueError(f"{str(path)!r} holds {sorted(state)}, no statistics; expected a file written by `Statistics.save`")
+        raise ValueError(f"{str(path)!r} holds {sorted(state)}, no statistics; "
+                         "expected a file written by `Statistics.save`")
 
     def save(self,
         path:str|Path, # file to appear, ending in .safetensors
     )->Path: # the file
         "Write statistics to one safetensors file."
-        fields = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
-        return save_state(path, {"statistics": fields})
+        arrays = {"mean": torch.from_numpy(self.mean), "cov": torch.from_numpy(self.cov)}
+        return save_state(path, {"statistics": vars(self) | arrays})
 
-# %% ../nbs/05_fid.ipynb #e66a433b
+# %% ../nbs/05_fid.ipynb #ea3b23ce
 def _arrays(fields:dict)->dict:
     "Tensors of a state file as arrays."
     return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in fields.items()}
 
-# %% ../nbs/05_fid.ipynb #d7ea92ad
+# %% ../nbs/05_fid.ipynb #b9617ddb
 def _statistics(sums:_Sums, shrinkage:str|float|None)->Statistics:
     "Mean and covariance from sums, shrunk if wanted."
-    if sums.n < 2: raise ValueError(f"{sums.n} sample in {sums.space!r}; a covariance needs at least 2")
+    if sums.n < 2:
+        raise ValueError(f"{sums.n} sample in {sums.space!r}; a covariance needs at least 2")
     number = isinstance(shrinkage, (int, float))
     if not (shrinkage in (None, "ledoit-wolf") or (number and 0 <= shrinkage <= 1)):
-        raise ValueError(f"shrinkage is {shrinkage!r}; expected None, 'ledoit-wolf' or a number from 0 to 1")
+        raise ValueError(f"shrinkage is {shrinkage!r}; "
+                         "expected None, 'ledoit-wolf' or a number from 0 to 1")
     offset = sums.first / sums.n
     biased = sums.outer / sums.n - np.outer(offset, offset)
     weight = float(shrinkage) if number else _ledoit_wolf(sums, biased, offset) if shrinkage else 0.
@@ -185,8 +189,9 @@ def frechet_distance(
                          "compute both with the same features")
     few = min((s for s in (a, b) if not s.shrinkage), key=lambda s: s.n, default=None)
     if warn and few is not None and few.n < 2 * few.dims:
-        warnings.warn(f"{few.n} samples for {few.dims} dims in {few.space!r}: the Fréchet distance is biased upwards "
-                      f"below {2 * few.dims}; use more images, or shrinkage='ledoit-wolf'", stacklevel=2)
+        warnings.warn(f"{few.n} samples for {few.dims} dims in {few.space!r}: the Fréchet distance "
+                      f"is biased upwards below {2 * few.dims}; use more images, or "
+                      "shrinkage='ledoit-wolf'", stacklevel=2)
     return gaussian_frechet(a.mean, a.cov, b.mean, b.cov)
 
 # %% ../nbs/05_fid.ipynb #aab5d09d
@@ -214,7 +219,7 @@ class Features:
     def __init__(self,
         name:str, # of the feature space; statistics of two names are not comparable
         function:Callable, # [B, C, H, W] float32 in [-1, 1] to [B, D]
-        model:nn.Module|None=None, # network behind it, put into eval mode while features are computed
+        model:nn.Module|None=None, # network behind it, in eval mode while it computes
     ):
         self.name, self.function, self.model = name, function, model
 
@@ -224,12 +229,12 @@ class Features:
         "Features of one batch, without gradients; the network's mode is restored."
         with evaluating(self.model or nn.Identity()), torch.no_grad(): features = self.function(x)
         if features.ndim == 2 and len(features) == len(x): return features
-        raise ValueError(f"features {self.name!r} have shape {tuple(features.shape)} for {len(x)} images; "
-                         f"expected [{len(x)}, D]")
+        raise ValueError(f"features {self.name!r} have shape {tuple(features.shape)} "
+                         f"for {len(x)} images; expected [{len(x)}, D]")
 
     def __repr__(self)->str: return f"Features({self.name!r})"
 
-# %% ../nbs/05_fid.ipynb #bd2fd1e0
+# %% ../nbs/05_fid.ipynb #1cff9d41
 @patch
 def of(
     self:Features,
@@ -238,7 +243,8 @@ def of(
     device:str|torch.device="auto", # where the images go; "auto": where the network is
 )->np.ndarray: # [N, D] float32
     "Features of all images, in order."
-    return torch.cat([f.float().cpu() for f in _feature_batches(self, images, batch_size, device)]).numpy()
+    batches = _feature_batches(self, images, batch_size, device)
+    return torch.cat([features.float().cpu() for features in batches]).numpy()
 
 # %% ../nbs/05_fid.ipynb #57575cb2
 @patch
@@ -250,7 +256,7 @@ def statistics(
     device:str|torch.device="auto", # where the images go; "auto": where the network is
     folder:str|Path|None=None, # where statistics of `Samples` are kept, and found again
 )->Statistics:
-    "Feature statistics of images. Raises `ValueError` with fewer than 2, and for images of a wrong kind."
+    "Feature statistics of images. Raises `ValueError` for fewer than 2 or a wrong kind."
     path = None if folder is None else self.path_of(images, folder)
     if path is not None and path.exists(): return Statistics.load(path)
     batches = _feature_batches(self, images, batch_size, device)
@@ -265,7 +271,7 @@ def _feature_batches(space:Features, images:Samples|torch.Tensor, batch_size:int
     else: device = resolve_device("cpu" if str(device) == "auto" else device)
     for x in _image_batches(images, batch_size, device): yield space(x)
 
-# %% ../nbs/05_fid.ipynb #d56d0b26
+# %% ../nbs/05_fid.ipynb #f4281e5e
 def _image_batches(images:Samples|torch.Tensor, batch_size:int, device:torch.device)->Iterator[torch.Tensor]:
     "Model-range batches of samples or of a tensor."
     if isinstance(images, Samples):
@@ -289,7 +295,7 @@ def fingerprint(
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:8]
 
-# %% ../nbs/05_fid.ipynb #7cd7d0b8
+# %% ../nbs/05_fid.ipynb #884c8ca4
 FEATURE_SPACES = Registry("feature space", home="ambiguity_nb.inception")
 
 # %% ../nbs/05_fid.ipynb #695b99f7
@@ -298,12 +304,12 @@ def _penultimate(
     model:nn.Module, # any classifier under the model contract
     name:str="classifier", # first part of the space's name; the weights' fingerprint follows
 )->Features:
-    "A classifier's penultimate features. A distance in those of the audited classifier is called FOCD."
+    "A classifier's penultimate features. In those of the audited one, a distance is called FOCD."
     return Features(f"{name}-{fingerprint(model)}", lambda x: embed(model, x), model)
 
 # %% ../nbs/05_fid.ipynb #8867fb8f
 def as_features(
-    features:str|Features|nn.Module|Callable, # name, "module:object", space, model, or function of images
+    features:str|Features|nn.Module|Callable, # name, "module:object", space, model, function
     *,
     model:nn.Module|None=None, # whose features "classifier" are
     samples:Samples|None=None, # all classes of a data set, for "dataset"
@@ -312,14 +318,16 @@ def as_features(
 )->Features:
     """Whatever is given as a named feature space.
 
-    Raises `ValueError` for an unknown name or something it needs, `TypeError` for what cannot be called.
+    Raises `ValueError` for an unknown name and for a lack, `TypeError` for what cannot be called.
     """
     thing = FEATURE_SPACES.resolve(features)
     if isinstance(thing, Features): return thing
     if isinstance(thing, nn.Module): return _penultimate(thing)
+    kind = type(thing).__name__
     if not callable(thing):
-        raise TypeError(f"features are {type(thing).__name__}; expected Features, a classifier or a function of images")
-    if not hasattr(thing, "needs"): return Features(getattr(thing, "__name__", type(thing).__name__), thing)
+        raise TypeError(f"features are {kind}; "
+                        "expected Features, a classifier or a function of images")
+    if not hasattr(thing, "needs"): return Features(getattr(thing, "__name__", kind), thing)
     given = {"model": model, "samples": samples, "folder": folder, "download": download}
     given = {name: given[name] for name in thing.needs}
     missing = [name for name in given if name in ("model", "samples") and given[name] is None]
@@ -332,7 +340,7 @@ def dataset_features(
     samples:Samples, # all classes of the data set
     n_epochs:int=5, # of the LeNet's training
     seed:int=0, # of its weights and batches
-    folder:str|Path|None=None, # where the network is kept, under a name that holds all it depends on
+    folder:str|Path|None=None, # where the network is kept, by a name of all it depends on
 )->Features: # 84 dims, named after the data set and the weights
     "The last hidden layer of a LeNet trained on all classes. Raises `ValueError` for a table."
     if not samples.is_image: raise ValueError(f"{samples.name!r} is a table; a LeNet needs images")
@@ -354,12 +362,12 @@ def _content_name(samples:Samples)->str:
     digest.update(np.ascontiguousarray(samples.y).data)
     return f"{samples.name}-n{len(samples)}-{digest.hexdigest()[:8]}"
 
-# %% ../nbs/05_fid.ipynb #ab74bf41
+# %% ../nbs/05_fid.ipynb #61020628
 @patch
 def path_of(
     self:Features,
     samples:Samples, # a reference set
     folder:str|Path, # where statistics are kept
 )->Path: # there or not
-    "The file in which `statistics` keeps those of `samples`; its name holds all that they depend on."
+    "The file in which `statistics` keeps those of `samples`, named by all they depend on."
     return Path(folder) / f"{_content_name(samples)}-{self.name}.safetensors"

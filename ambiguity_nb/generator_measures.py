@@ -6,7 +6,7 @@
 __all__ = ['draw_noise', 'generate', 'as_models', 'mean_log_probs', 'predict_probs', 'confusion_distance', 'balance_and_mass',
            'acd', 'is_ambiguous', 'kid', 'density_coverage', 'pareto_front', 'GanMeasures']
 
-# %% ../nbs/05c_generator_measures.ipynb #cbfabc5e
+# %% ../nbs/05c_generator_measures.ipynb #a91c0cd8
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from .data import Samples
 from .fid import Features, Statistics, as_features, frechet_distance
 from .models import check_classifier, evaluating, model_device
 
-# %% ../nbs/05c_generator_measures.ipynb #88469805
+# %% ../nbs/05c_generator_measures.ipynb #e3d5a325
 def draw_noise(
     n:int, # rows
     z_dim:int=64, # length of each
@@ -29,7 +29,7 @@ def draw_noise(
     if n < 1: raise ValueError(f"n is {n}; expected at least 1")
     return torch.randn(n, z_dim, generator=torch.Generator().manual_seed(seed))
 
-# %% ../nbs/05c_generator_measures.ipynb #73e4224d
+# %% ../nbs/05c_generator_measures.ipynb #19d143c9
 def generate(
     generator:nn.Module, # noise to images; its mode and buffers are unchanged
     n:int=64, # images
@@ -38,15 +38,16 @@ def generate(
     device:str|torch.device="auto", # "auto": where the generator is; else it is moved there
     z:torch.Tensor|None=None, # [N, z_dim] given noise, instead of `n` and `seed`
 )->torch.Tensor: # [N, C, H, W] float32 in [-1, 1] on the CPU
-    "Images of a generator in eval mode. Raises `ValueError` for noise of another length than the generator's."
+    "Images of a generator in eval mode. Raises `ValueError` for noise of a wrong length."
     device = model_device(generator, device)
     z = draw_noise(n, generator.z_dim, seed) if z is None else z
     if z.ndim != 2 or z.shape[1] != generator.z_dim:
-        raise ValueError(f"noise has shape {tuple(z.shape)}; this generator needs [N, {generator.z_dim}]")
+        raise ValueError(f"noise has shape {tuple(z.shape)}; "
+                         f"this generator needs [N, {generator.z_dim}]")
     with evaluating(generator), torch.no_grad():
         return torch.cat([generator(part.to(device)).float().cpu() for part in z.split(batch_size)])
 
-# %% ../nbs/05c_generator_measures.ipynb #fe8a17d4
+# %% ../nbs/05c_generator_measures.ipynb #c1736355
 def as_models(
     model:nn.Module|Sequence[nn.Module], # one or several
 )->list[nn.Module]:
@@ -56,7 +57,7 @@ def as_models(
     if models and all(isinstance(m, nn.Module) for m in models): return models
     raise TypeError(f"the model is {type(model).__name__}; expected an nn.Module or a list of them")
 
-# %% ../nbs/05c_generator_measures.ipynb #322171b1
+# %% ../nbs/05c_generator_measures.ipynb #430795fc
 def mean_log_probs(
     model:nn.Module|Sequence[nn.Module], # one or several, in eval mode
     x:torch.Tensor, # [B, C, H, W] in [-1, 1]
@@ -66,7 +67,7 @@ def mean_log_probs(
     log_probs = torch.stack([m(x).float().log_softmax(1) for m in models])
     return log_probs[0] if len(models) == 1 else log_probs.logsumexp(0) - math.log(len(models))
 
-# %% ../nbs/05c_generator_measures.ipynb #21c2919e
+# %% ../nbs/05c_generator_measures.ipynb #76f12aa3
 def predict_probs(
     model:nn.Module|Sequence[nn.Module], # one or several; unchanged
     images:torch.Tensor, # [N, C, H, W] float in [-1, 1]
@@ -76,13 +77,14 @@ def predict_probs(
     models = as_models(model)
     device = model_device(models[0])
     with evaluating(nn.ModuleList(models)), torch.no_grad():
-        return torch.cat([mean_log_probs(models, part.to(device)).exp().cpu() for part in images.split(batch_size)]).numpy()
+        probs = [mean_log_probs(models, x.to(device)).exp().cpu() for x in images.split(batch_size)]
+    return torch.cat(probs).numpy()
 
 # %% ../nbs/05c_generator_measures.ipynb #7ecb5d3c
 def confusion_distance(
     probs:np.ndarray, # [N] probability of the positive class, or [N, K] of each class
-    classes:Sequence[int]|None=None, # set C between which images should be ambiguous; needed for K > 2
-)->np.ndarray: # [N] |p - .5| in [0, .5] for two classes; nats, at least 0, for a set; lower = more ambiguous
+    classes:Sequence[int]|None=None, # set C that should be confused; needed for K > 2
+)->np.ndarray: # [N] |p - .5| in [0, .5], for a set nats >= 0; lower = more ambiguous
     """How far each prediction is from complete indecision.
 
     Raises `ValueError` for K > 2 without `classes`, and for fewer than two or unknown classes.
@@ -91,14 +93,15 @@ def confusion_distance(
     if classes is not None and probs.ndim == 2: return sum(balance_and_mass(probs, classes))
     if probs.ndim == 1: return np.abs(probs - .5)
     if probs.shape[1] == 2: return np.abs(probs[:, 1] - .5)
-    raise ValueError(f"probabilities of {probs.shape[1]} classes need `classes`, the two or more that should be confused")
+    raise ValueError(f"probabilities of {probs.shape[1]} classes need `classes`, "
+                     "the two or more that should be confused")
 
 # %% ../nbs/05c_generator_measures.ipynb #ab65287c
 def balance_and_mass(
     probs:np.ndarray, # [N, K] probability of each class
     classes:Sequence[int], # the set C
-)->tuple[np.ndarray, np.ndarray]: # [N] imbalance within C, [N] -log of the probability in C; nats, at least 0
-    "The two parts of a set's confusion distance; of both, lower = more ambiguous."
+)->tuple[np.ndarray, np.ndarray]: # [N] imbalance in C, [N] -log of the probability in C; nats
+    "The two parts of a set's confusion distance; of both, at least 0, lower = more ambiguous."
     probs, classes = np.asarray(probs, np.float64), list(dict.fromkeys(classes))
     if len(classes) < 2 or min(classes) < 0 or max(classes) >= probs.shape[1]:
         raise ValueError(f"classes are {classes}; expected at least two of 0..{probs.shape[1] - 1}")
@@ -118,15 +121,21 @@ def acd(
 def is_ambiguous(
     probs:np.ndarray, # [N] probability of the positive class, or [N, K] of each class
     tau:float=.1, # tolerance in probability
-    classes:Sequence[int]|None=None, # the set C for K > 2
+    classes:Sequence[int]|None=None, # the set C between which an image is ambiguous; its two most probable when None
 )->np.ndarray: # [N] bool
-    """Which images are ambiguous: |p - .5| <= tau; for a set C, every p_i within tau of 1/|C|.
+    """Which images are ambiguous: |p - .5| <= tau, or the two largest p within 2 tau; for a set C, every p_i near 1/|C|.
 
-    Raises `ValueError` for a tolerance outside (0, .5].
+    Raises `ValueError` for a tolerance outside (0, .5], and for values outside [0, 1], such as logits.
     """
     if not 0 < tau <= .5: raise ValueError(f"tau is {tau}; expected a tolerance in (0, .5]")
-    if classes is None: return confusion_distance(probs) <= tau
-    return (np.abs(np.asarray(probs)[:, list(classes)] - 1 / len(classes)) <= tau).all(1)
+    probs = np.asarray(probs, np.float64)
+    if probs.size and not (probs.min() >= 0 and probs.max() <= 1 + 1e-6):
+        raise ValueError(f"probabilities go from {probs.min():.3g} to {probs.max():.3g}; expected [0, 1]. "
+                         "For logits use torch.softmax(logits, 1)")
+    if classes is not None: return (np.abs(probs[:, list(classes)] - 1 / len(classes)) <= tau).all(1)
+    if probs.ndim == 1: return np.abs(probs - .5) <= tau + 1e-9          # .8 - .5 is not quite .3 in binary
+    top = np.sort(probs, axis=1)
+    return (top[:, -1] - top[:, -2]) / 2 <= tau + 1e-9
 
 # %% ../nbs/05c_generator_measures.ipynb #26c0c4e3
 def _check_pair(generated:np.ndarray, real:np.ndarray, least:int)->tuple[torch.Tensor, torch.Tensor]:
@@ -141,7 +150,7 @@ def kid(
     generated:np.ndarray, # [N, D] features
     real:np.ndarray, # [M, D] features of the same space
 )->float: # 0 for equal distributions (may be slightly negative); lower = closer
-    """Kernel inception distance: unbiased squared MMD with the kernel (x.y / D + 1)^3, over all rows.
+    """Kernel inception distance: unbiased squared MMD with kernel (x.y / D + 1)^3, over all rows.
 
     Raises `ValueError` for other shapes or fewer than 2 rows.
     """
@@ -149,12 +158,12 @@ def kid(
     between = _kernel_sum(a, b) / (len(a) * len(b))
     return float(_mean_of_pairs(a) + _mean_of_pairs(b) - 2 * between)
 
-# %% ../nbs/05c_generator_measures.ipynb #029afce9
+# %% ../nbs/05c_generator_measures.ipynb #5603d081
 def _kernel_sum(x:torch.Tensor, y:torch.Tensor)->torch.Tensor:
     "Sum of the kernel over all pairs of rows, 2,048 rows at a time."
     return sum((((rows @ y.T) / x.shape[1] + 1) ** 3).sum() for rows in x.split(2048))
 
-# %% ../nbs/05c_generator_measures.ipynb #e1986bc4
+# %% ../nbs/05c_generator_measures.ipynb #cb08357c
 def _mean_of_pairs(x:torch.Tensor)->torch.Tensor:
     "Mean of the kernel over all pairs of different rows."
     itself = ((((x * x).sum(1)) / x.shape[1] + 1) ** 3).sum()
@@ -170,7 +179,7 @@ def density_coverage(
     a, b = _check_pair(generated, real, 1)
     if len(b) <= k: raise ValueError(f"{len(b)} real rows for k={k}; expected more than k")
     nearest = [torch.cdist(rows, b).kthvalue(k + 1, dim=1).values for rows in b.split(1024)]
-    radius = torch.cat(nearest)                               # k + 1: its own distance 0 comes first
+    radius = torch.cat(nearest)                           # k + 1: its own distance 0 comes first
     inside, covered = 0, torch.zeros(len(b), dtype=torch.bool)
     for rows in a.split(1024):
         within = torch.cdist(rows, b) < radius
@@ -184,18 +193,19 @@ def pareto_front(
 )->np.ndarray: # [N] bool: no other candidate is at least as good in every cost and better in one
     "Which candidates are on the Pareto front. Raises `ValueError` for another shape, and for NaN."
     costs = np.asarray(costs, np.float64)
-    if costs.ndim != 2 or np.isnan(costs).any(): raise ValueError(f"costs have shape {costs.shape}; expected [N, M] without NaN")
-    no_worse = (costs[:, None] <= costs[None]).all(2)                         # [i, j]: i is nowhere worse than j
+    if costs.ndim != 2 or np.isnan(costs).any():
+        raise ValueError(f"costs have shape {costs.shape}; expected [N, M] without NaN")
+    no_worse = (costs[:, None] <= costs[None]).all(2)              # [i, j]: i is nowhere worse than j
     better = (costs[:, None] < costs[None]).any(2)
     return ~(no_worse & better).any(0)
 
 # %% ../nbs/05c_generator_measures.ipynb #c3cf0ae4
 class GanMeasures:
-    "Measures of a generator on fixed noise. Raises `ValueError` for a model that does not fit the samples."
+    "Measures of a generator on fixed noise. Raises `ValueError` for a model that does not fit."
     def __init__(self,
         model:nn.Module|Sequence[nn.Module], # audited, one or several; unchanged
         samples:Samples, # at least 2 real images to compare with
-        features:str|Features|nn.Module|Callable|None=None, # space of `frechet`; the first model's when None
+        features:str|Features|nn.Module|Callable|None=None, # space of `frechet`, if wanted
         n:int=2048, # images measured
         tau:float=.1, # tolerance of the yield
         classes:Sequence[int]|None=None, # the set to be confused, when the model has more than two
@@ -203,47 +213,55 @@ class GanMeasures:
         z:torch.Tensor|None=None, # [N, z_dim] given noise, instead of `n` and `seed`
         neighbors:bool=True, # also KID, density and coverage, against up to `n` real images
     ):
-        self.models, self.tau, self.classes, self.neighbors = as_models(model), tau, classes, neighbors
+        self.models, self.neighbors = as_models(model), neighbors
+        self.tau, self.classes = tau, classes
         for m in self.models: check_classifier(m, samples)
         if classes is None and samples.n_classes != 2:
-            raise ValueError(f"{samples.name!r} has {samples.n_classes} classes; name those to be confused, such as classes=[0, 1]")
+            raise ValueError(f"{samples.name!r} has {samples.n_classes} classes; "
+                             "name those to be confused, such as classes=[0, 1]")
         self.n, self.seed, self.z = n if z is None else len(z), seed, z
         self.spaces = {"focd": as_features(self.models[0])}
-        if features is not None: self.spaces["frechet"] = as_features(features, model=self.models[0])
+        if features is not None:
+            self.spaces["frechet"] = as_features(features, model=self.models[0])
         real = {k: space.of(samples) for k, space in self.spaces.items()}
         self._reference = {k: Statistics.of(f, self.spaces[k].name) for k, f in real.items()}
-        self._near = next(reversed(real.values()))[np.random.default_rng(seed).permutation(len(samples))[:self.n]]
+        some = np.random.default_rng(seed).permutation(len(samples))[:self.n]
+        self._near = next(reversed(real.values()))[some]
 
     def __call__(self,
         generator:nn.Module, # unchanged
-    )->dict[str, Any]: # `acd`, `yield`, `histogram` (20 counts of p), `focd`, `kid`, `density`, `coverage`, ...
+    )->dict[str, Any]: # `acd`, `yield`, `histogram` (20 counts of p), `focd`, `kid`, ...
         "Measure a generator."
         images = generate(generator, self.n, self.seed, z=self.z)
         probs = predict_probs(self.models, images)
         return _doubt(probs, self.tau, self.classes) | _realism(self, images)
 
-# %% ../nbs/05c_generator_measures.ipynb #a449103a
+# %% ../nbs/05c_generator_measures.ipynb #71611491
 def _doubt(probs:np.ndarray, tau:float, classes:Sequence[int]|None)->dict[str, Any]:
     "What a generator's images do to the model."
     kept = is_ambiguous(probs if classes else probs[:, 1], tau, classes)
     measured = {"acd": acd(probs, classes), "yield": float(kept.mean())}
-    if classes is None: return measured | {"histogram": np.histogram(probs[:, 1], 20, (0, 1))[0].tolist()}
+    if classes is None:
+        return measured | {"histogram": np.histogram(probs[:, 1], 20, (0, 1))[0].tolist()}
     balance, mass = balance_and_mass(probs, classes)
     return measured | {"balance": float(balance.mean()), "mass": float(mass.mean())}
 
-# %% ../nbs/05c_generator_measures.ipynb #652df0a1
+# %% ../nbs/05c_generator_measures.ipynb #b3d1d4e5
 def _realism(measures:GanMeasures, images:torch.Tensor)->dict[str, float]:
     "How a generator's images compare with the real ones, in each feature space."
     measured = {}
     for key, space in measures.spaces.items():
         features = space.of(images)
-        if not np.isfinite(features).all(): raise FloatingPointError("the generator's images have features that are not finite")
-        measured[key] = frechet_distance(Statistics.of(features, space.name), measures._reference[key], warn=False)
+        if not np.isfinite(features).all():
+            raise FloatingPointError("the generator's images have features that are not finite")
+        made = Statistics.of(features, space.name)
+        measured[key] = frechet_distance(made, measures._reference[key], warn=False)
     if measures.neighbors: measured |= _neighbors(features, measures._near)
     return measured
 
-# %% ../nbs/05c_generator_measures.ipynb #8b1b32c2
+# %% ../nbs/05c_generator_measures.ipynb #e7bdd25c
 def _neighbors(features:np.ndarray, real:np.ndarray)->dict[str, float]:
     "KID, and where there are enough real rows density and coverage."
-    few = len(real) <= 5
-    return {"kid": kid(features, real)} | ({} if few else dict(zip(("density", "coverage"), density_coverage(features, real), strict=True)))
+    if len(real) <= 5: return {"kid": kid(features, real)}
+    density, coverage = density_coverage(features, real)
+    return {"kid": kid(features, real), "density": density, "coverage": coverage}

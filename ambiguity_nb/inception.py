@@ -36,14 +36,15 @@ def _resize(
 # %% ../nbs/05b_inception.ipynb #20b8ee3b
 class _PixelMean(nn.Module):
     "Mean of 3x3 pixels that counts only those within the image."
-    def forward(self, x:torch.Tensor)->torch.Tensor: return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    def forward(self, x:torch.Tensor)->torch.Tensor:
+        return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 # %% ../nbs/05b_inception.ipynb #f3ff129a
 class _PixelMax(nn.Module):
     "Maximum of 3x3 pixels."
     def forward(self, x:torch.Tensor)->torch.Tensor: return F.max_pool2d(x, 3, 1, 1)
 
-# %% ../nbs/05b_inception.ipynb #c77562b8
+# %% ../nbs/05b_inception.ipynb #f12ea28e
 _CHAINS = {
     "A": [["branch1x1"], ["branch5x5_1", "branch5x5_2"], ["branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"]],
     "C": [["branch1x1"], ["branch7x7_1", "branch7x7_2", "branch7x7_3"], [f"branch7x7dbl_{i}" for i in range(1, 6)]],
@@ -67,7 +68,7 @@ def _pooled_forward(block:nn.Module):
 
     return chained if chains else forked
 
-# %% ../nbs/05b_inception.ipynb #a46fbc54
+# %% ../nbs/05b_inception.ipynb #c530453d
 _LAYERS = [
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
     *(f"Mixed_{name}" for name in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")),
@@ -77,13 +78,15 @@ _LAYERS = [
 class FidInception(nn.Module):
     """The Inception-v3 of the FID: images in [-1, 1] to 2,048 features.
 
-    Sources: [Szegedy et al. 2016](https://arxiv.org/abs/1512.00567), [Heusel et al. 2017](https://arxiv.org/abs/1706.08500).
+    Sources: [Szegedy et al. 2016](https://arxiv.org/abs/1512.00567),
+    [Heusel et al. 2017](https://arxiv.org/abs/1706.08500).
     """
     def __init__(self):
         from torchvision.models import inception_v3
 
         super().__init__()
-        with seeded(0): self.net = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+        with seeded(0):
+            self.net = inception_v3(num_classes=1008, aux_logits=False, init_weights=False)
         for name, block in self.net.named_children():
             if name.startswith("Mixed_") and hasattr(block, "branch_pool"):
                 block.pool = _PixelMax() if name == "Mixed_7c" else _PixelMean()
@@ -92,9 +95,10 @@ class FidInception(nn.Module):
     def see(self,
         x:torch.Tensor, # [B, 1 or 3, H, W] in [-1, 1]
     )->torch.Tensor: # [B, 3, 299, 299] in [-1, 1)
-        "What the network gets: three channels, rounded to 256 levels as a saved image would be, and enlarged."
+        "What the network gets: three channels, rounded to 256 levels as if saved, and enlarged."
         if x.shape[1] == 1: x = x.expand(-1, 3, -1, -1)
-        if x.shape[1] != 3: raise ValueError(f"images have {x.shape[1]} channels; Inception takes 1 (repeated) or 3")
+        if x.shape[1] != 3:
+            raise ValueError(f"images have {x.shape[1]} channels; expected 1 (repeated) or 3")
         return (_resize(((x.clamp(-1, 1) + 1) * 127.5).round()) - 128) / 128
 
     def forward(self, x:torch.Tensor)->torch.Tensor:
@@ -113,10 +117,10 @@ def _verify(path:Path, checksum:str)->Path:
     with open(path, "rb") as file:
         while block := file.read(1 << 20): digest.update(block)
     if digest.hexdigest().startswith(checksum): return path
-    raise ValueError(f"{path.name!r} has SHA-256 {digest.hexdigest()[:8]}..., expected {checksum}...; "
-                     "it is incomplete or another file: fetch it again")
+    raise ValueError(f"{path.name!r} has SHA-256 {digest.hexdigest()[:8]}..., expected {checksum}"
+                     "...; it is incomplete or another file: fetch it again")
 
-# %% ../nbs/05b_inception.ipynb #04ddb6ee
+# %% ../nbs/05b_inception.ipynb #b6717308
 def _download(path:Path, checksum:str, url:str, where:str)->None:
     "Fetch a file, which appears only when it is whole."
     try:
@@ -124,9 +128,10 @@ def _download(path:Path, checksum:str, url:str, where:str)->None:
             torch.hub.download_url_to_file(url, str(temporary), progress=False)
             _verify(temporary, checksum)
     except (urllib.error.URLError, OSError) as error:
-        raise ConnectionError(f"could not fetch the Inception weights ({error}); where there is a network, {where}") from error
+        raise ConnectionError(f"could not fetch the Inception weights ({error}); "
+                              f"where there is a network, {where}") from error
 
-# %% ../nbs/05b_inception.ipynb #f202804a
+# %% ../nbs/05b_inception.ipynb #55b8ffd0
 def _weights_file(path:str|Path|None, download:bool, checksum:str, url:str=_URL)->Path:
     "The verified file with the weights."
     named = path or os.environ.get("AMBIGUITY_NB_INCEPTION")
@@ -134,27 +139,29 @@ def _weights_file(path:str|Path|None, download:bool, checksum:str, url:str=_URL)
     where = f"fetch {url} and put it there, or name the file with `path` or AMBIGUITY_NB_INCEPTION"
     if path.exists(): return _verify(path, checksum)
     if not download:
-        raise FileNotFoundError(f"no Inception weights at {str(path)!r}; {where}, or pass download=True where there is a network")
+        raise FileNotFoundError(f"no Inception weights at {str(path)!r}; {where}, "
+                                "or pass download=True where there is a network")
     _download(path, checksum, url, where)
     return path
 
 # %% ../nbs/05b_inception.ipynb #4c618c25
 @FEATURE_SPACES.register("inception", needs=("download",))
 def inception_features(
-    path:str|Path|None=None, # the weights' file; AMBIGUITY_NB_INCEPTION, then the user's cache, when None
+    path:str|Path|None=None, # their file; AMBIGUITY_NB_INCEPTION, then the user's cache, when None
     download:bool=False, # fetch it if it is not there
     checksum:str="6726825d", # first digits of the file's SHA-256
 )->Features: # named "inception-2048-" and the weights' checksum
     """The feature space of published FIDs, 2,048 dims; gray images are repeated to three channels.
 
-    Raises `FileNotFoundError` when the file is not there (saying where to put it), `ConnectionError` when it could not
-    be fetched, and `ValueError` when its checksum is another or it holds other weights.
+    Raises `FileNotFoundError` when the file is not there (saying where to put it),
+    `ConnectionError` when it could not be fetched, and `ValueError` when it is another file.
     """
     path = _weights_file(path, download, checksum)
     model = FidInception()
     try:
         model.net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except RuntimeError as error:
-        raise ValueError(f"{path.name!r} holds no Inception-v3 weights: {str(error)[:200]}") from error
+        text = str(error)[:200]
+        raise ValueError(f"{path.name!r} holds no Inception-v3 weights: {text}") from error
     model.eval().requires_grad_(False)
     return Features(f"inception-2048-{checksum[:8]}", model, model)

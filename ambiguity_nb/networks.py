@@ -25,7 +25,8 @@ def _halved(side:int, n_blocks:int)->list[int]:
 # %% ../nbs/06a_networks.ipynb #1c090f54
 def _check_shape(shape:tuple[int, int, int], n_blocks:int)->None:
     "Refuse image shapes that these networks are not made for."
-    if len(shape) != 3 or min(shape) < 1: raise ValueError(f"image shape is {tuple(shape)}; expected (channels, height, width)")
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"image shape is {tuple(shape)}; expected (channels, height, width)")
     least = 2 ** (n_blocks + 1)
     if min(shape[1:]) < least:
         raise ValueError(f"images of {shape[1]}x{shape[2]} are too small for {n_blocks} halvings; "
@@ -48,9 +49,9 @@ def _spectral(module:nn.Module)->None:
     "Spectral normalization of a layer's weights."
     if isinstance(module, (nn.Conv2d, nn.Linear)): nn.utils.parametrizations.spectral_norm(module)
 
-# %% ../nbs/06a_networks.ipynb #ded1b4c0
+# %% ../nbs/06a_networks.ipynb #b279e111
 class _DCDiscriminator(nn.Module):
-    "Images [B, C, H, W] to one number each [B], by strided convolutions; higher = more like the real ones."
+    "Images [B, C, H, W] to one number each [B], by strided convolutions; higher = more real."
     def __init__(self,
         shape:tuple[int, int, int]=(1, 28, 28), # (C, H, W)
         filters:int=64, # channels of the first block; doubled in each after it
@@ -68,7 +69,8 @@ class _DCDiscriminator(nn.Module):
             mixes = i > 0 and norm == "batch"                        # its shift makes a bias idle
             layers.append(nn.Conv2d(channels[i], channels[i + 1], 5, 2, 2, bias=not mixes))
             if mixes: layers.append(nn.BatchNorm2d(channels[i + 1]))
-            if i > 0 and norm == "layer": layers.append(nn.LayerNorm([channels[i + 1], heights[i + 1], widths[i + 1]]))
+            size = channels[i + 1], heights[i + 1], widths[i + 1]
+            if i > 0 and norm == "layer": layers.append(nn.LayerNorm(size))
             layers.append(nn.LeakyReLU(.2))
         last = nn.Linear(channels[-1] * heights[-1] * widths[-1], 1)
         self.blocks = nn.Sequential(*layers, nn.Flatten(), last)
@@ -79,7 +81,7 @@ class _DCDiscriminator(nn.Module):
         "One number per image."
         return self.blocks(x).squeeze(1)
 
-# %% ../nbs/06a_networks.ipynb #011115b2
+# %% ../nbs/06a_networks.ipynb #2330b385
 ARCHITECTURES = Registry("architecture")
 
 # %% ../nbs/06a_networks.ipynb #d31eb8cc
@@ -103,8 +105,9 @@ class _DCGenerator(nn.Module):
         layers = []
         for i in reversed(range(n_blocks)):
             pad = heights[i] - (2 * heights[i + 1] - 1), widths[i] - (2 * widths[i + 1] - 1)
-            layers.append(nn.ConvTranspose2d(channels[i + 1], channels[i], 5, 2, 2, pad, bias=i == 0))
-            if i: layers += [nn.BatchNorm2d(channels[i]), nn.ReLU()]
+            n_in, n_out = channels[i + 1], channels[i]
+            layers.append(nn.ConvTranspose2d(n_in, n_out, 5, 2, 2, pad, bias=i == 0))
+            if i: layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
         self.blocks = nn.Sequential(*layers)
         self.apply(_init_normal)
 
@@ -118,19 +121,22 @@ class _DownBlock(nn.Module):
     "A residual block that halves the side, rounded up."
     def __init__(self, n_in:int, n_out:int, norm:str, first:bool):
         super().__init__()
-        make = {"batch": nn.BatchNorm2d, "layer": lambda n: nn.GroupNorm(1, n)}.get(norm, lambda n: nn.Identity())
-        self.before = nn.Identity() if first else nn.Sequential(make(n_in), nn.ReLU())       # the first sees pixels
-        self.conv1, self.conv2 = nn.Conv2d(n_in, n_out, 3, padding=1), nn.Conv2d(n_out, n_out, 3, padding=1)
+        kinds = {"batch": nn.BatchNorm2d, "layer": lambda n: nn.GroupNorm(1, n)}
+        make = kinds.get(norm, lambda n: nn.Identity())
+        self.before = nn.Identity() if first else nn.Sequential(make(n_in), nn.ReLU())
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1)
         self.between = nn.Sequential(make(n_out), nn.ReLU())
         self.shortcut = nn.Conv2d(n_in, n_out, 1)
 
     def forward(self, x:torch.Tensor)->torch.Tensor:
         deep = self.conv2(self.between(self.conv1(self.before(x))))
-        return F.avg_pool2d(deep, 2, ceil_mode=True) + self.shortcut(F.avg_pool2d(x, 2, ceil_mode=True))
+        flat = self.shortcut(F.avg_pool2d(x, 2, ceil_mode=True))
+        return F.avg_pool2d(deep, 2, ceil_mode=True) + flat
 
 # %% ../nbs/06a_networks.ipynb #57d3ea1e
 class _ResNetDiscriminator(nn.Module):
-    "Images [B, C, H, W] to one number each [B], by residual blocks; higher = more like the real ones."
+    "Images [B, C, H, W] to one number each [B], by residual blocks; higher = more real."
     def __init__(self,
         shape:tuple[int, int, int]=(1, 28, 28), # (C, H, W)
         filters:int=64, # channels of the first block; twice as many after it
@@ -142,7 +148,8 @@ class _ResNetDiscriminator(nn.Module):
         check_choice(norm, _NORMS, "norm")
         self.shape = tuple(shape)
         channels = [shape[0], filters, *[2 * filters] * (n_blocks - 1)]
-        self.blocks = nn.Sequential(*(_DownBlock(channels[i], channels[i + 1], norm, i == 0) for i in range(n_blocks)))
+        blocks = (_DownBlock(channels[i], channels[i + 1], norm, i == 0) for i in range(n_blocks))
+        self.blocks = nn.Sequential(*blocks)
         self.score = nn.Linear(channels[-1], 1)
         if norm == "spectral": self.apply(_spectral)
 
@@ -163,7 +170,8 @@ class _UpBlock(nn.Module):
 
     def forward(self, x:torch.Tensor)->torch.Tensor:
         up = F.interpolate(F.relu(self.norm1(x)), self.size)
-        return self.conv2(F.relu(self.norm2(self.conv1(up)))) + F.interpolate(self.shortcut(x), self.size)
+        deep = self.conv2(F.relu(self.norm2(self.conv1(up))))
+        return deep + F.interpolate(self.shortcut(x), self.size)
 
 # %% ../nbs/06a_networks.ipynb #968990ac
 @ARCHITECTURES.register("resnet", discriminator=_ResNetDiscriminator)
@@ -182,9 +190,11 @@ class _ResNetGenerator(nn.Module):
         channels = [filters, *[2 * filters] * n_blocks]
         self.base = (channels[-1], heights[-1], widths[-1])
         self.linear = nn.Linear(z_dim, channels[-1] * heights[-1] * widths[-1])
-        self.blocks = nn.Sequential(*(_UpBlock(channels[i + 1], channels[i], (heights[i], widths[i]))
-                                      for i in reversed(range(n_blocks))))
-        self.last = nn.Sequential(nn.BatchNorm2d(filters), nn.ReLU(), nn.Conv2d(filters, shape[0], 3, padding=1))
+        blocks = (_UpBlock(channels[i + 1], channels[i], (heights[i], widths[i]))
+                  for i in reversed(range(n_blocks)))
+        self.blocks = nn.Sequential(*blocks)
+        to_pixels = nn.Conv2d(filters, shape[0], 3, padding=1)
+        self.last = nn.Sequential(nn.BatchNorm2d(filters), nn.ReLU(), to_pixels)
 
     def forward(self, z:torch.Tensor)->torch.Tensor:
         "Images of noise [B, z_dim]."
@@ -215,7 +225,7 @@ def build_discriminator(
     seed:int=0, # of the weights
     **options, # `shape`, `filters`, `n_blocks`, `norm`
 )->nn.Module: # [B, C, H, W] to [B]
-    "A discriminator or critic by name. Raises `ValueError` for an unknown name or norm, or a shape that does not fit."
+    "A discriminator or critic by name. Raises `ValueError` for an unknown name or norm."
     return _build(name, ARCHITECTURES.resolve(name).discriminator, seed, options)
 
 # %% ../nbs/06a_networks.ipynb #bb3e995f
@@ -225,7 +235,8 @@ def save_generator(
     **meta, # anything JSON: where it comes from
 )->Path: # the file
     "Write a generator, its settings and `meta` to one file."
-    return save_state(path, {"config": generator.config, "generator": generator.state_dict(), "meta": meta})
+    state = {"config": generator.config, "generator": generator.state_dict(), "meta": meta}
+    return save_state(path, state)
 
 # %% ../nbs/06a_networks.ipynb #9853fd81
 def load_generator(
@@ -248,10 +259,12 @@ def load_noise(
     path:str|Path, # written by `ambiguity noise`
     z_dim:int|None=None, # length that is needed
 )->torch.Tensor: # [N, z_dim] float32
-    "Read fixed noise. Raises `ValueError` for a file without noise, or with noise of another length."
+    "Read fixed noise. Raises `ValueError` for a file without noise, or of another length."
     state = load_state(path)
     if "noise" not in state:
-        raise ValueError(f"{str(path)!r} holds {sorted(state)}, no noise; expected a file written by `ambiguity noise`")
-    if z_dim is None or state["noise"].shape[1] == z_dim: return state["noise"]
-    raise ValueError(f"the noise in {str(path)!r} has z_dim {state['noise'].shape[1]} and the generator needs {z_dim}; "
-                     "write another with that z_dim")
+        raise ValueError(f"{str(path)!r} holds {sorted(state)}, no noise; "
+                         "expected a file written by `ambiguity noise`")
+    length = state["noise"].shape[1]
+    if z_dim is None or length == z_dim: return state["noise"]
+    raise ValueError(f"the noise in {str(path)!r} has z_dim {length} and the generator needs "
+                     f"{z_dim}; write another with that z_dim")

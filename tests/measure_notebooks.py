@@ -160,6 +160,8 @@ def measure(tree: Path) -> dict[str, object]:
         "export cells with several definitions": share,
         "export cells whose source stays on the page": sum("exports" in c.marks for c in exported),
         "package lines": len(package),
+        "package lines, blank ones and cells' marks aside": sum(
+            bool(line.strip()) and not line.startswith("# %%") for line in package),
         "package lines over 120 characters": f"{long} ({long / len(package):.1%})",
         "lines over 120 characters in code cells": sum(len(line) > 120 for line in typed),
         "largest number of arguments": max(counts.values()),

@@ -9,30 +9,36 @@ import pytest
 import torch
 from torch import nn
 
-from ambiguity_nb.data import load_samples
+from ambiguity_nb.core import load_state, save_state
 from ambiguity_nb.fid import fingerprint
-from ambiguity_nb.gasten import (GanMeasures, Nets, confusion_abs, gan_step, generate_ambiguous, generator_loss, load_epoch, mean_log_probs, min_norm_weights, predict_probs,
-                                 saved_epochs, train_gan, train_gasten)
-from ambiguity_nb.gasten_grid import gasten_grid
+from ambiguity_nb.gasten import (CONFUSIONS, GAN_LOSSES, Confusion, Gan, Nets, gan_step, generate_ambiguous,
+                                 load_epoch, min_norm_weights, saved_epochs, train_gan, train_gasten)
+from ambiguity_nb.gasten_grid import GastenGrid, gasten_grid
+from ambiguity_nb.generator_measures import GanMeasures, draw_noise, mean_log_probs, predict_probs
 from ambiguity_nb.models import cnn
-from ambiguity_nb.networks import build_discriminator, build_generator, load_generator, noise
-from ambiguity_nb.training import fit, load_state, save_state
+from ambiguity_nb.networks import build_discriminator, build_generator, load_generator
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Log, Training, fit
 
 NONE = {"measures": lambda generator: {}}  # the default ones make 2,048 images
-SHORT = {"filters": 8, "z_dim": 16, "batch_size": 32, "shift": 1, "ema": .9}
+SMALL = {"filters": 8, "z_dim": 16, "batch_size": 32, "shift": 1, "ema": .9}
+SHORT = Gan(n_epochs=1, **SMALL)
+STEP2 = Gan(batch_size=32)
 RUN = """
 import sys, torch
 torch.set_num_threads(1)
-from ambiguity_nb.data import load_samples
-from ambiguity_nb.gasten import GanMeasures, train_gan, train_gasten
-from ambiguity_nb.gasten_grid import gasten_grid
+from ambiguity_nb.gasten import Confusion, Gan, train_gan, train_gasten
+from ambiguity_nb.generator_measures import GanMeasures
 from ambiguity_nb.models import cnn
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Log
 samples = load_samples("mnist-5k", "all").binary(5, 3).subset(range(0, 966, 8))
-short = {"filters": 8, "z_dim": 16, "batch_size": 32, "shift": 1, "ema": .9}
-tell = lambda record: print(record["epoch"], flush=True)
-start = train_gan(samples, 4, folder=sys.argv[1] + "/1", log=tell, **short)
-classifier = cnn(2)
-train_gasten(samples, classifier, start, 4, folder=sys.argv[1] + "/2", log=tell, batch_size=32, shift=1, ema=.9, measures=GanMeasures(classifier, samples, n=64))
+gan = Gan(n_epochs=4, filters=8, z_dim=16, batch_size=32, shift=1, ema=.9)
+tell = {"hooks": [Log(lambda record: print(record["epoch"], flush=True))]}
+start = train_gan(samples, gan, folder=sys.argv[1] + "/1", **tell)
+model = cnn(2)
+measures = GanMeasures(model, samples, n=64)
+train_gasten(model, samples, start, Confusion(n_epochs=4), gan, folder=sys.argv[1] + "/2", measures=measures, **tell)
 """
 
 
@@ -61,8 +67,10 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     subprocess.run([sys.executable, "-c", RUN, str(killed)], check=True, capture_output=True)
     for step in "12":
         a, b = (load_epoch(folder / step) for folder in (whole, killed))
-        assert equal(a.nets.generator, b.nets.generator) and equal(a.nets.discriminator, b.nets.discriminator) and equal(a.generator, b.generator)
-        assert [{k: v for k, v in h.items() if k != "seconds"} for h in a.history] == [{k: v for k, v in h.items() if k != "seconds"} for h in b.history]
+        assert equal(a.nets.generator, b.nets.generator) and equal(a.nets.discriminator, b.nets.discriminator)
+        assert equal(a.generator, b.generator)
+        assert a.frame.drop(columns="seconds").equals(b.frame.drop(columns="seconds"))
+        assert [h.get("histogram") for h in a.history] == [h.get("histogram") for h in b.history]
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
@@ -72,17 +80,18 @@ def test_any_image_size(shape, architecture):
 
     rng = np.random.default_rng(0)
     images = from_arrays(rng.integers(0, 256, (16, *shape), dtype=np.uint8), np.arange(16) % 2)
-    classifier = cnn(2, in_channels=shape[0], image_size=shape[1])
-    start = train_gan(images, 1, architecture=architecture, filters=4, z_dim=8, batch_size=8)
-    run = train_gasten(images, classifier, start, 1, batch_size=8, **NONE)
-    assert generate_ambiguous(run.generator, classifier, n=20, tau=.5).images.shape == (20, *shape)
+    model = cnn(2, in_channels=shape[0], image_size=shape[1])
+    gan = Gan(n_epochs=1, architecture=architecture, filters=4, z_dim=8, batch_size=8)
+    run = train_gasten(model, images, train_gan(images, gan), Confusion(n_epochs=1), gan, **NONE)
+    assert generate_ambiguous(run.generator, model, n=20, tau=.5).images.shape == (20, *shape)
 
 
 class Moody(nn.Module):
     "A classifier with dropout and batch statistics, which training mode would change."
     def __init__(self):
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(1, 4, 5, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.5), nn.Flatten(), nn.Linear(4 * 12 * 12, 2))
+        self.net = nn.Sequential(nn.Conv2d(1, 4, 5, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(.5), nn.Flatten(),
+                                 nn.Linear(4 * 12 * 12, 2))
 
     def forward(self, x): return self.net(x)
 
@@ -91,9 +100,11 @@ def test_classifier_and_random_state_are_left_alone(samples):
     torch.manual_seed(7)
     classifier = Moody()
     classifier.net[1].eval()
-    modes, before, state, numpy_state = [m.training for m in classifier.modules()], fingerprint(classifier), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    start, measures = train_gan(samples, 1, **SHORT), GanMeasures(classifier, samples, n=32, neighbours=True)
-    runs = [train_gasten(samples, classifier, start, 1, alpha=alpha, batch_size=32, measures=measures) for alpha in (25., "mgda")]
+    modes, before = [m.training for m in classifier.modules()], fingerprint(classifier)
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    start, measures = train_gan(samples, SHORT), GanMeasures(classifier, samples, n=32, neighbors=True)
+    runs = [train_gasten(classifier, samples, start, Confusion(n_epochs=1, alpha=alpha), STEP2, measures=measures)
+            for alpha in (25., "mgda")]
     generate_ambiguous(runs[0].generator, classifier, n=10, tau=.5)
     assert fingerprint(classifier) == before and [m.training for m in classifier.modules()] == modes
     assert all(p.grad is None and p.requires_grad for p in classifier.parameters())
@@ -106,27 +117,38 @@ def test_a_classifier_that_changes_is_noticed(samples):
     def spoil(record):
         with torch.no_grad(): classifier[-1].bias.add_(1)
 
-    start = train_gan(samples, 1, **SHORT)
-    with pytest.raises(RuntimeError, match="changed while the GAN trained"): train_gasten(samples, classifier, start, 1, batch_size=32, log=spoil, **NONE)
+    start = train_gan(samples, SHORT)
+    with pytest.raises(RuntimeError, match="changed while the GAN trained"):
+        train_gasten(classifier, samples, start, Confusion(n_epochs=1), STEP2, hooks=[Log(spoil)], **NONE)
 
 
 def test_step_1_is_not_changed_by_step_2(samples):
-    start = train_gan(samples, 1, **SHORT)
+    start = train_gan(samples, SHORT)
     before = fingerprint(start.nets.generator), fingerprint(start.nets.discriminator)
-    train_gasten(samples, cnn(2), start, 1, batch_size=32, **NONE)
+    train_gasten(cnn(2), samples, start, Confusion(n_epochs=1), STEP2, **NONE)
     assert (fingerprint(start.nets.generator), fingerprint(start.nets.discriminator)) == before
 
 
 def test_same_seed_same_result(samples):
-    a, b, c = (train_gan(samples, 2, seed=seed, **SHORT) for seed in (1, 1, 2))
+    a, b, c = (train_gan(samples, Gan(n_epochs=2, **SMALL), seed=seed) for seed in (1, 1, 2))
     assert equal(a.generator, b.generator) and not equal(a.generator, c.generator)
 
 
+def small_nets():
+    shape = {"shape": (1, 28, 28), "filters": 4}
+    return Nets(build_generator(z_dim=8, **shape), build_discriminator(**shape))
+
+
+def abs_of(classifier):
+    "The paper's confusion loss of a classifier, as `gan_step` takes it."
+    return lambda images: CONFUSIONS["abs"](mean_log_probs([classifier], images)).mean()
+
+
 def test_no_weight_gradients_of_discriminator_or_classifier():
-    "Convolutions differentiated in a step: the discriminator's update needs weights (2 x 3), the generator's its own 3 and no others."
-    nets = Nets(build_generator(shape=(1, 28, 28), z_dim=8, filters=4), build_discriminator(shape=(1, 28, 28), filters=4))
+    "Convolutions differentiated in a step: the discriminator's update needs 2 x 3 weights, the generator's its own 3."
+    nets = small_nets()
     classifier = cnn(2).eval()
-    real, z = torch.rand(8, 1, 28, 28) * 2 - 1, noise(8, 8)
+    real, z = torch.rand(8, 1, 28, 28) * 2 - 1, draw_noise(8, 8)
     with_weights = []
     original = torch.ops.aten.convolution_backward
 
@@ -138,7 +160,7 @@ def test_no_weight_gradients_of_discriminator_or_classifier():
             return func(*args, **(kwargs or {}))
 
     with Watch():
-        gan_step(nets, real, z, confusion=lambda x: confusion_abs(mean_log_probs([classifier], x)).mean(), alpha=25.)
+        gan_step(nets, real, z, confusion=abs_of(classifier), alpha=25.)
     assert sum(with_weights) == 2 * 3 + 3                   # and 3 + 2 that need the images' gradient only
     assert len(with_weights) == 2 * 3 + 3 + 3 + 2
     assert all(p.grad is None for p in classifier.parameters())
@@ -148,10 +170,9 @@ def test_no_weight_gradients_of_discriminator_or_classifier():
 def test_mgda_equals_three_separate_passes(alpha):
     "One forward and two backwards give what a forward and backward for each loss, and one more for the sum, give."
     classifier = cnn(2, seed=3).eval()
-    confusion = lambda x: confusion_abs(mean_log_probs([classifier], x)).mean()  # noqa: E731
-    make = lambda: Nets(build_generator(shape=(1, 28, 28), z_dim=8, filters=4), build_discriminator(shape=(1, 28, 28), filters=4))  # noqa: E731
-    ours, plain = make(), make()
-    real, z = torch.rand(16, 1, 28, 28) * 2 - 1, noise(16, 8)
+    confusion, generator_loss = abs_of(classifier), GAN_LOSSES["ns"].generator
+    ours, plain = small_nets(), small_nets()
+    real, z = torch.rand(16, 1, 28, 28) * 2 - 1, draw_noise(16, 8)
     gan_step(ours, real, z, confusion=confusion, alpha=alpha)
     gan_step(plain, real, z, update_generator=False)
     G, D, parameters = plain.generator, plain.discriminator, list(plain.generator.parameters())
@@ -162,8 +183,8 @@ def test_mgda_equals_three_separate_passes(alpha):
         loss = loss_of(G(z))
         losses.append(loss.detach())
         gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
-    scaled = gradients if alpha == "mgda" else [g / (loss.abs() * g.norm()) for g, loss in zip(gradients, losses, strict=True)]
-    w1, w2 = min_norm_weights(*scaled)
+    scaled = [g / (loss.abs() * g.norm()) for g, loss in zip(gradients, losses, strict=True)]
+    w1, w2 = min_norm_weights(*(gradients if alpha == "mgda" else scaled))
     images = G(z)
     (w1 * generator_loss(D(images)) + w2 * confusion(images)).backward()
     plain.optim_g.step()
@@ -184,67 +205,130 @@ def test_mgda_weights_match_a_fine_grid():
 
 
 def test_divergence_keeps_the_last_good_epoch(samples, tmp_path):
-    run = train_gan(samples, 2, folder=tmp_path, **SHORT)
+    run = train_gan(samples, Gan(n_epochs=2, **SMALL), folder=tmp_path)
     classifier = cnn(2)
     with torch.no_grad(): classifier[-1].bias.add_(float("nan"))
-    with pytest.raises(FloatingPointError, match="diverged in epoch 1"): train_gasten(samples, classifier, run, 2, batch_size=32, folder=tmp_path / "2", measures=lambda g: {})
+    with pytest.raises(FloatingPointError, match="diverged in epoch 1"):
+        train_gasten(classifier, samples, run, Confusion(n_epochs=2), STEP2, folder=tmp_path / "2", **NONE)
     assert saved_epochs(tmp_path / "2") == []
     _poison(tmp_path)
-    with pytest.raises(FloatingPointError, match=r"epoch 2 is kept"): train_gan(samples, 3, folder=tmp_path, **SHORT)
+    with pytest.raises(FloatingPointError, match=r"epoch 2 is kept"):
+        train_gan(samples, Gan(n_epochs=3, **SMALL), folder=tmp_path)
     assert saved_epochs(tmp_path) == [1, 2]
 
 
 def _poison(folder):
     "Put a NaN into a checkpoint, as a divergence right after it would."
     state = load_state(folder / "checkpoint.safetensors")
-    state["nets"]["generator"]["linear.weight"][0] = float("nan")
+    state["parts"]["nets"]["generator"]["linear.weight"][0] = float("nan")
     save_state(folder / "checkpoint.safetensors", state)
 
 
 def test_files_are_read_back(samples, tmp_path):
-    run = train_gan(samples, 3, folder=tmp_path, save_every=2, **SHORT)
+    run = train_gan(samples, Gan(n_epochs=3, save_every=2, **SMALL), folder=tmp_path)
     assert saved_epochs(tmp_path) == [2, 3]
     assert equal(load_generator(tmp_path / "epoch-0003.safetensors"), run.generator)      # the average
     assert equal(load_epoch(tmp_path, 3).nets.generator, run.nets.generator)               # and the trained one
     with pytest.raises(FileNotFoundError, match=r"choose from \[2, 3\]"): load_epoch(tmp_path, 1)
     with pytest.raises(ValueError, match="the GAN makes images"):
-        train_gasten(load_samples("digits", "all").binary(1, 0), cnn(2, image_size=8), run, 1)
+        train_gasten(cnn(2, image_size=8), load_samples("digits", "all").binary(1, 0), run, Confusion(n_epochs=1))
 
 
 def test_sum_and_mean_of_two_classifiers(samples):
     pair = [cnn(2, seed=0), cnn(2, seed=1)]
-    start = train_gan(samples, 1, **SHORT)
-    mean, total = (train_gasten(samples, pair, start, 1, several=several, batch_size=32, **NONE) for several in ("mean", "sum"))
+    start = train_gan(samples, SHORT)
+    mean, total = (train_gasten(pair, samples, start, Confusion(n_epochs=1, several=several), STEP2, **NONE)
+                   for several in ("mean", "sum"))
     assert not equal(mean.generator, total.generator)
-    with pytest.raises(ValueError, match="choose from"): train_gasten(samples, pair, start, 1, several="both")
+    with pytest.raises(ValueError, match="choose from"): Confusion(several="both")
     images = torch.rand(4, 1, 28, 28)
     np.testing.assert_allclose(predict_probs(pair, images).sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"alpha": 25.}, {"confusion": "gaussian", "alpha": 1.}, {"confusion": "kl", "alpha": 5.},
+@pytest.mark.parametrize("options", [{"alpha": 25.}, {"kind": "gaussian", "alpha": 1.}, {"kind": "kl", "alpha": 5.},
                                      {"alpha": "mgda"}, {}], ids=str)
 def test_confusion_is_learned(samples, options):
     "A classifier that calls everything a five is brought into doubt, whatever the loss."
     classifier = cnn(2)
-    fit(classifier, load_samples("mnist-5k", "all").binary(5, 3), 8)
+    fit(classifier, load_samples("mnist-5k", "all").binary(5, 3), Training(n_epochs=8))
     with torch.no_grad(): classifier[-1].bias += torch.tensor([0., 2.])
     measures = GanMeasures(classifier, samples, n=64)
-    start = train_gan(samples, 1, measures=measures, **SHORT)
-    run = train_gasten(samples, classifier, start, 15, lr=2e-3, batch_size=16, measures=measures, measure_every=15, **options)
+    start = train_gan(samples, SHORT, measures=measures)
+    gan = Gan(lr=2e-3, batch_size=16, measure_every=15)
+    run = train_gasten(classifier, samples, start, Confusion(n_epochs=15, **options), gan, measures=measures)
     assert run.history[-1]["acd"] < .8 * start.history[-1]["acd"]
 
 
+def halved(log_probs):
+    "A confusion loss of one's own."
+    return .5 * (log_probs[:, 1].exp() - .5).abs()
+
+
+def test_a_loss_of_ones_own(samples, tmp_path, monkeypatch):
+    "As a function, and by module:object from a file in the current folder; with twice the weight it is the paper's."
+    (tmp_path / "mine.py").write_text("def halved(log_probs): return .5 * (log_probs[:, 1].exp() - .5).abs()\n")
+    monkeypatch.chdir(tmp_path)
+    model, start = cnn(2), train_gan(samples, SHORT)
+    usual, own, named = (train_gasten(model, samples, start, Confusion(1, kind, alpha), STEP2, **NONE)
+                         for kind, alpha in (("abs", 25.), (halved, 50.), ("mine:halved", 50.)))
+    assert equal(own.generator, named.generator)
+    for a, b in zip(usual.generator.parameters(), own.generator.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="give `alpha`"): Confusion(kind="mine:halved")
+    with pytest.raises(ValueError, match="choose from"): Confusion(kind="halved")
+
+
+def test_a_loss_of_ones_own_from_flags_and_from_a_file(tmp_path, monkeypatch):
+    from ambiguity_nb.jobs.cli import parse
+
+    (tmp_path / "mine.py").write_text("def halved(log_probs): return .5 * (log_probs[:, 1].exp() - .5).abs()\n")
+    (tmp_path / "grid.yml").write_text("alphas: {'mine:halved': [50], abs: [25]}\nstep1_epochs: [3]\n")
+    monkeypatch.chdir(tmp_path)
+    flags = parse("gasten", ["--confusions", "mine:halved", "--alphas", "50"])["grid"]
+    assert [cell.name for cell in flags.cells(["nf2"])] == ["seed0-from10-nf2-mine-halved-50"]
+    assert list(parse("gasten", ["--config", "grid.yml", "--trust"])["grid"].weights) == ["mine:halved", "abs"]
+
+
 def test_a_grid_goes_on_when_a_cell_diverges(samples, tmp_path):
-    options = {"step1_epochs": [1], "step2_epochs": 1, "gan": {**SHORT}, "n_generated": 50}
-    table = gasten_grid(samples, {"a": cnn(2)}, tmp_path, alphas=[1., 2.], gasten={"batch_size": 32, "lr": 1e30}, **options)
-    assert table["error"].str.contains("diverged in epoch 1").all() and len(table) == 2
-    table = gasten_grid(samples, {"a": cnn(2)}, tmp_path / "other", alphas=[1., 2.], gasten={"batch_size": 32}, **options)
+    grid = GastenGrid([1e39, 1., 2e39], step2_epochs=1, n_generated=50)                # more than a float32 can hold
+    table = gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path)
+    assert table["error"].str.contains("diverged in epoch 1").eq(True).tolist() == [True, False, True]
+    assert (table["ambiguous"].dropna() <= 50).all() and len(table) == 3
+    grid = GastenGrid([1., 2.], step2_epochs=1, n_generated=50)
+    table = gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path)
     assert "error" not in table and (table["ambiguous"] <= 50).all()
+
+
+def test_cells_side_by_side_are_logged_as_they_happen(samples, tmp_path):
+    "Two processes: an epoch's record comes before its cell is done, each once and in order; and again when continued."
+    early, seen = [], []
+
+    def log(record):
+        seen.append((record["phase"], record["epoch"]))
+        early.append(not (tmp_path / record["phase"] / "result.json").exists())
+
+    grid, models = GastenGrid([0., 25.], step2_epochs=2, n_generated=50), {"a": cnn(2)}
+    table = gasten_grid(models, samples, grid, SHORT, folder=tmp_path, n_jobs=2, log=log)
+    phases = ["seed0-step1", *table["folder"]]
+    assert sorted(seen) == sorted([(phases[0], 1), *((phase, epoch) for phase in phases[1:] for epoch in (1, 2))])
+    for phase in phases[1:]: assert seen.index((phase, 1)) < seen.index((phase, 2))
+    assert all(wait for (_, epoch), wait in zip(seen, early, strict=True) if epoch == 1)
+    again = []
+    gasten_grid(models, samples, grid, SHORT, folder=tmp_path, log=again.append)
+    assert [(record["phase"], record["epoch"]) for record in again] == seen
+
+
+def test_an_error_of_the_log_is_raised(samples, tmp_path):
+    def full(record): raise OSError("no space left")
+
+    grid = GastenGrid([0.], step2_epochs=1, n_generated=50)
+    with pytest.raises(OSError, match="no space left"):
+        gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path, log=full)
 
 
 @pytest.mark.slow
 def test_cells_side_by_side(samples, tmp_path):
-    options = {"alphas": [0., 25.], "step1_epochs": [1], "step2_epochs": 1, "gan": {**SHORT}, "gasten": {"batch_size": 32}, "n_generated": 50}
-    one, two = (gasten_grid(samples, {"a": cnn(2), "b": cnn(1)}, tmp_path / str(n), n_jobs=n, **options) for n in (1, 2))
+    grid, models = GastenGrid([0., 25.], step2_epochs=1, n_generated=50), {"a": cnn(2), "b": cnn(1)}
+    one, two = (gasten_grid(models, samples, grid, SHORT, folder=tmp_path / str(n), n_jobs=n) for n in (1, 2))
     assert list(one["folder"]) == list(two["folder"])
     np.testing.assert_allclose(one["acd"], two["acd"], atol=.02)

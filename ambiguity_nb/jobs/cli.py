@@ -101,7 +101,7 @@ def _group(options:Any, flat:dict[str, Any])->Any:
 
 # %% ../../nbs/jobs/cli.ipynb #0b094f88
 _old_words = {"epochs": "n_epochs", "dataset": "data", "root": "run_folder", "data_root": "data_folder",
-              "together": "ensemble"}
+              "together": "ensemble", "model_name": "model"}
 
 # %% ../../nbs/jobs/cli.ipynb #71aa2ee9
 def _word(word:str, known:set[str])->str:
@@ -140,7 +140,7 @@ def _read_config(path:str, known:set[str], trusted:bool)->str: # YAML
         raise ValueError(f"{path!r} holds {type(read).__name__}; expected settings, name: value")
     if not trusted and (code := _code_in(read)):
         raise ValueError(f"{path!r} names code to be run ({code}); if you trust it, add --trust")
-    return yaml.safe_dump({_word(str(k), known): v for k, v in read.items()}, allow_unicode=True)
+    return yaml.safe_dump({_word(str(k), known): v for k, v in read.items()}, allow_unicode=True, sort_keys=False)
 
 # %% ../../nbs/jobs/cli.ipynb #d7cb9c44
 def _code_in(value:Any)->str|None:
