@@ -121,15 +121,28 @@ def acd(
 def is_ambiguous(
     probs:np.ndarray, # [N] probability of the positive class, or [N, K] of each class
     tau:float=.1, # tolerance in probability
-    classes:Sequence[int]|None=None, # the set C for K > 2
+    classes:Sequence[int]|None=None, # the set C to be confused; the two most probable when None
 )->np.ndarray: # [N] bool
-    """Which images are ambiguous: |p - .5| <= tau; for a set C, every p_i within tau of 1/|C|.
+    """Which images are ambiguous: |p - .5| <= tau, or the two largest p within 2 tau; for a set C,
+    every p_i within tau of 1/|C|.
 
-    Raises `ValueError` for a tolerance outside (0, .5].
+    Raises `ValueError` for a tolerance outside (0, .5], and for logits.
     """
     if not 0 < tau <= .5: raise ValueError(f"tau is {tau}; expected a tolerance in (0, .5]")
-    if classes is None: return confusion_distance(probs) <= tau
-    return (np.abs(np.asarray(probs)[:, list(classes)] - 1 / len(classes)) <= tau).all(1)
+    probs = _as_probs(probs)
+    if classes is not None:
+        return (np.abs(probs[:, list(classes)] - 1 / len(classes)) <= tau).all(1)
+    if probs.ndim == 1: return np.abs(probs - .5) <= tau + 1e-9       # .8 - .5 is not quite .3
+    top = np.sort(probs, axis=1)
+    return (top[:, -1] - top[:, -2]) / 2 <= tau + 1e-9
+
+# %% ../nbs/05c_generator_measures.ipynb #eaf9d4fa
+def _as_probs(probs:np.ndarray)->np.ndarray:
+    "Probabilities as float64; refuses what lies outside [0, 1]."
+    probs = np.asarray(probs, np.float64)
+    if not probs.size or (probs.min() >= 0 and probs.max() <= 1 + 1e-6): return probs
+    raise ValueError(f"probabilities go from {probs.min():.3g} to {probs.max():.3g}; expected [0, 1]. "
+                     "For logits use torch.softmax(logits, 1)")
 
 # %% ../nbs/05c_generator_measures.ipynb #26c0c4e3
 def _check_pair(generated:np.ndarray, real:np.ndarray, least:int)->tuple[torch.Tensor, torch.Tensor]:
