@@ -140,7 +140,8 @@ def inject(samples, kind, prop=.1, severity=None, seed=0, **given): return use("
     seed=seed, **given)
 
 
-def inject_mixture(samples, props, **options): return use("inject_mixture")(samples, props, **options)
+def inject_mixture(samples, props, severities, seed):
+    return use("inject_mixture")(samples, props, severities, seed=seed)
 
 
 def gan_network(kind, name, **options): return use(f"build_{kind}")(name, 0, **options)
@@ -296,10 +297,10 @@ def detection_quality(hardness, flags, n_bootstrap): return use("detection_quali
 def benchmark_grid(**settings): return use("Grid")(**settings)
 
 
-def hcat_grid(**settings): return use("hcat_grid")(**settings)
+def hcat_grid(**settings): return use("HCat")(**settings).grid()
 
 
-def presets() -> dict: return use("PRESETS")
+def presets() -> dict: return use("benchmark:PRESETS")
 
 
 def benchmark(grid, folder): return use("benchmark:benchmark")(grid, folder, n_jobs=1)
@@ -318,14 +319,14 @@ def benchmark_summary(cells): return use("summarize", "summarise")(cells)
 
 def rank_scores(cells):
     "Mean rank by score, its interval, and the p value of their differences."
-    ranked = use("rank_scores")(cells)
-    return pd.DataFrame({k: ranked[k] for k in ("ranks", "low", "high")}), ranked["p_friedman"]
+    ranked = use("Ranks").of(cells)
+    return ranked.frame.rename(columns={"mean": "ranks"}), ranked.p_friedman
 
 
 def seed_spread(cells): return use("seed_spread")(cells)
 
 
-def conclusions(cells): return use("conclusions")(cells)
+def conclusions(cells): return use("Conclusions").of(cells).frame
 
 
 def resolved_settings(command, path) -> dict:
