@@ -115,7 +115,10 @@ def replay_models(scores, models, samples):
 def characterize_trees(estimator, samples): return use("characterize_trees")(estimator, samples)
 
 
-def aum_flags(model, samples, n_epochs, **options): return use("aum_flags")(model, samples, n_epochs, **options)
+def aum_flags(model, samples, n_epochs, **options):
+    "A frame of doubted labels. Options: percentile, seed; those of `Training`."
+    training, options = _taken("Training", {"n_epochs": n_epochs, **options})
+    return use("aum_flags")(model, samples, training, **options)
 
 
 def gradient_norms(model, x, y, method): return use("gradient_norms")(model, x, y, method)
@@ -124,7 +127,9 @@ def gradient_norms(model, x, y, method): return use("gradient_norms")(model, x, 
 def label_gradients(model, x, y): return use("label_gradients")(model, x, y)
 
 
-def detector_curves(model, samples, n_epochs): return use("noisy_curves")(model, samples, n_epochs=n_epochs)
+def detector_curves(model, samples, n_epochs):
+    "Curves of a training with wrong labels, and which they are."
+    return use("detector:_noisy_curves")(model, samples, training=use("Training")(n_epochs=n_epochs))
 
 
 def train_detector(curves, flags, n_steps): return use("train_detector")(curves, flags, n_steps)
@@ -331,8 +336,9 @@ def conclusions(cells): return use("Conclusions").of(cells).frame
 
 def resolved_settings(command, path) -> dict:
     "What the command line makes of a YAML file."
-    settings = use("make_parser")(command).parse_args(["--config", str(path)])
-    return {k: v for k, v in settings.as_dict().items() if k != "config"}
+    groups = use("parse")(command, ["--config", str(path)])
+    return {name: value for key, group in groups.items()
+            for name, value in (vars(group) if hasattr(group, "__dataclass_fields__") else {key: group}).items()}
 
 
 # == Numbers from results ==
