@@ -23,7 +23,7 @@ from .core import PALETTE, Registry, atomic_path, check_choice, new_axes, patch
 from .data import Samples
 from .models import evaluating, model_device, predict_logits
 
-# %% ../nbs/07_patterns.ipynb #b6c6016e
+# %% ../nbs/07_patterns.ipynb #b332e955
 def mix_at_half(
     model:nn.Module, # a classifier of two classes
     samples:Samples, # gives the pairs; of each class its 150 surest samples
@@ -42,7 +42,7 @@ def mix_at_half(
     mixed = (mixed.round() if samples.x.dtype == np.uint8 else mixed).astype(samples.x.dtype)
     return samples.replace(x=mixed, y=np.ones(n, np.int64), ids=np.arange(n), name="mixtures")
 
-# %% ../nbs/07_patterns.ipynb #13260cc8
+# %% ../nbs/07_patterns.ipynb #42145706
 def _bisect(above:Callable, n:int, ndim:int)->np.ndarray:
     "[n, 1, ...] the largest shares in [0, 1], to 1/4096, at which `above` is not yet true."
     low, high = np.zeros((n,) + (1,) * (ndim - 1), np.float32), np.ones((n,) + (1,) * (ndim - 1), np.float32)
@@ -52,7 +52,7 @@ def _bisect(above:Callable, n:int, ndim:int)->np.ndarray:
         low, high = np.where(up, low, share), np.where(up, share, high)
     return share
 
-# %% ../nbs/07_patterns.ipynb #3a3a74f3
+# %% ../nbs/07_patterns.ipynb #cf1eed64
 def _p_of_1(model:nn.Module, samples:Samples, x:np.ndarray)->np.ndarray:
     "[n] probability of class 1 for inputs in the raw range of `samples`, not rounded."
     with torch.no_grad(), evaluating(model):
@@ -97,7 +97,7 @@ def nearest_rows(
     if queries is None: _put_self_first(index, distance)
     return index, distance.astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #89116e84
+# %% ../nbs/07_patterns.ipynb #798e66f0
 def _put_self_first(index:np.ndarray, distance:np.ndarray)->None:
     "Among duplicates another row may come first; here a row's first neighbor becomes itself."
     for i in np.flatnonzero(index[:, 0] != np.arange(len(index))):
@@ -153,11 +153,11 @@ def cluster_quality(
             "davies_bouldin": float(davies_bouldin_score(space[kept], labels[kept])),
             "calinski_harabasz": float(calinski_harabasz_score(space[kept], labels[kept]))}
 
-# %% ../nbs/07_patterns.ipynb #7e399ddb
+# %% ../nbs/07_patterns.ipynb #8d47e862
 REDUCERS = Registry("reducer")
 CLUSTERERS = Registry("clusterer")
 
-# %% ../nbs/07_patterns.ipynb #31dadf47
+# %% ../nbs/07_patterns.ipynb #1aa28788
 @dataclass(frozen=True)
 class Clustering:
     "How embeddings become patterns. Raises `ValueError` for a name that is none of the choices."
@@ -177,17 +177,17 @@ class Clustering:
         CLUSTERERS.resolve(self.clusterer)
         check_choice(self.metric, ("cosine", "euclidean"), "metric")
 
-# %% ../nbs/07_patterns.ipynb #6d2cd6f4
+# %% ../nbs/07_patterns.ipynb #a04ef51f
 def _name(thing:str|Callable)->str:
     "What a reducer or clusterer is called in files: its name, or module:function."
     return thing if isinstance(thing, str) else f"{thing.__module__}:{thing.__qualname__}"
 
-# %% ../nbs/07_patterns.ipynb #bf8fbbc4
+# %% ../nbs/07_patterns.ipynb #863ef07e
 def _with_arrays(found)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "What a reducer or clusterer gives: its result, and fitted arrays where it has some."
     return found if isinstance(found, tuple) else (found, {})
 
-# %% ../nbs/07_patterns.ipynb #61b9b359
+# %% ../nbs/07_patterns.ipynb #d86fd27a
 @patch
 def reduce(
     self:Clustering,
@@ -204,7 +204,7 @@ def reduce(
     reduced, fitted = _with_arrays(reducer(unit_rows(embeddings, self.metric), self, seed, **given))
     return np.asarray(reduced, np.float32), fitted
 
-# %% ../nbs/07_patterns.ipynb #2895d7c8
+# %% ../nbs/07_patterns.ipynb #4065367e
 @patch
 def cluster(
     self:Clustering,
@@ -224,7 +224,7 @@ def cluster(
     ranked = np.where(labels >= 0, np.argsort(order)[labels], -1)
     return ranked.astype(np.int64), {key: array[order] for key, array in fitted.items()}
 
-# %% ../nbs/07_patterns.ipynb #58c1821f
+# %% ../nbs/07_patterns.ipynb #5435c5b5
 def _check_reduction(name:str, rows:np.ndarray, clustering:Clustering, most:int, near:bool=True)->None:
     "Refuse settings that need more rows or columns than there are."
     n, width = rows.shape
@@ -252,7 +252,7 @@ def _umap(rows:np.ndarray, clustering:Clustering, seed:int, neighbors=None)->np.
     return _quietly(UMAP(n_neighbors=k, n_components=c.n_components, min_dist=c.min_dist, metric=c.metric, n_epochs=200,
                          random_state=seed, n_jobs=1, precomputed_knn=known), rows)
 
-# %% ../nbs/07_patterns.ipynb #3371d76d
+# %% ../nbs/07_patterns.ipynb #f85c89b0
 def _quietly(model, rows:np.ndarray)->np.ndarray:
     "Fit UMAP without its usual warnings, and without the change that numba makes to torch's threads."
     threads = torch.get_num_threads()
@@ -264,7 +264,7 @@ def _quietly(model, rows:np.ndarray)->np.ndarray:
     finally:
         torch.set_num_threads(threads)     # numba's OpenMP changes it, and with it the last digits of embeddings to come
 
-# %% ../nbs/07_patterns.ipynb #b6accf18
+# %% ../nbs/07_patterns.ipynb #a79e3171
 @REDUCERS.register("tsne", axis="t-SNE", settings=("n_neighbors", "n_components"),
                    tries=lambda shape: [{"n_components": 2}])
 def _tsne(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
@@ -275,12 +275,12 @@ def _tsne(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     model = TSNE(clustering.n_components, perplexity=clustering.n_neighbors, init="pca", random_state=seed)
     return model.fit_transform(rows)
 
-# %% ../nbs/07_patterns.ipynb #66a8df0c
+# %% ../nbs/07_patterns.ipynb #2ec489fe
 def _place_on_axes(fitted:dict[str, np.ndarray], rows:np.ndarray)->np.ndarray:
     "Where PCA puts new rows."
     return (rows - fitted["mean"]) @ fitted["axes"]
 
-# %% ../nbs/07_patterns.ipynb #8b3f3b22
+# %% ../nbs/07_patterns.ipynb #daea1a9e
 @REDUCERS.register("pca", axis="PCA", settings=("n_components",), place=_place_on_axes,
                    tries=lambda shape: [{"n_components": n} for n in (2, 5, 10, 20) if n <= min(shape)])
 def _pca(rows:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -289,7 +289,7 @@ def _pca(rows:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, di
     fitted = dict(zip(("mean", "axes"), _principal_axes(rows, clustering.n_components), strict=True))
     return _place_on_axes(fitted, rows), fitted
 
-# %% ../nbs/07_patterns.ipynb #53dc769e
+# %% ../nbs/07_patterns.ipynb #db9bdd13
 def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.ndarray]:
     "Mean [D] and principal axes [D, n_components] of the rows, signs fixed."
     from sklearn.decomposition import PCA
@@ -298,26 +298,26 @@ def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.nda
     pca = PCA(n_components, svd_solver=solver).fit(rows.astype(np.float64))
     return pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #32c941a0
+# %% ../nbs/07_patterns.ipynb #360d48dc
 @REDUCERS.register("none", axis="embedding", settings=(), wide=True, place=lambda fitted, rows: rows,
                    tries=lambda shape: [{}])
 def _as_is(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     "The embedding itself."
     return rows
 
-# %% ../nbs/07_patterns.ipynb #c6697d08
+# %% ../nbs/07_patterns.ipynb #dbdb8f9a
 def _check_n_clusters(n_clusters:int, n:int)->None:
     "Refuse fewer rows than clusters."
     if not 1 <= n_clusters <= n:
         raise ValueError(f"n_clusters is {n_clusters} for {n} ambiguous inputs; lower n_clusters, "
                          "or give more rows (a wider tau, more images)")
 
-# %% ../nbs/07_patterns.ipynb #79819f2a
+# %% ../nbs/07_patterns.ipynb #62eaefb0
 def _nearest_center(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
     "k-means' rule for new points."
     return nearest_rows(fitted["centers"], points, k=1)[0][:, 0]
 
-# %% ../nbs/07_patterns.ipynb #5c4b44e3
+# %% ../nbs/07_patterns.ipynb #5ca74fcf
 @CLUSTERERS.register("kmeans", settings=("n_clusters",), predict=_nearest_center)
 def _kmeans(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "k-means."
@@ -327,7 +327,7 @@ def _kmeans(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray
     model = KMeans(clustering.n_clusters, n_init=clustering.n_init, random_state=seed).fit(space)
     return model.labels_, {"centers": model.cluster_centers_}
 
-# %% ../nbs/07_patterns.ipynb #7423be3d
+# %% ../nbs/07_patterns.ipynb #f04adb28
 def _most_likely(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
     "The mixture's rule for new points: the component with the largest weighted density."
     from scipy.linalg import solve_triangular
@@ -339,7 +339,7 @@ def _most_likely(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
         scores[:, k] = np.log(max(weight, 1e-300)) - np.log(np.diag(root)).sum() - .5 * (white ** 2).sum(0)
     return scores.argmax(1)
 
-# %% ../nbs/07_patterns.ipynb #83a25fb2
+# %% ../nbs/07_patterns.ipynb #81582e92
 @CLUSTERERS.register("gmm", settings=("n_clusters",), predict=_most_likely, in_wide_spaces="kmeans")
 def _mixture(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "A mixture of Gaussians with full covariances."
@@ -355,7 +355,7 @@ def _mixture(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarra
         labels = model.fit_predict(space if len(space) > 1 else np.repeat(space, 2, 0))[:len(space)]
     return labels, {"weights": model.weights_, "means": model.means_, "covariances": model.covariances_}
 
-# %% ../nbs/07_patterns.ipynb #2e3b6a65
+# %% ../nbs/07_patterns.ipynb #6f0a3c20
 @CLUSTERERS.register("hdbscan", settings=("min_cluster_size", "epsilon"))
 def _hdbscan(space:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     "HDBSCAN, leaf clusters."
@@ -420,13 +420,13 @@ class Patterns:
         "Patterns from a folder written by `save`. Raises `FileNotFoundError` when it holds none."
         return _load(Path(folder))
 
-# %% ../nbs/07_patterns.ipynb #60345731
+# %% ../nbs/07_patterns.ipynb #af6c3da4
 @patch
 def sizes(self:Patterns)->pd.Series: # by number of the pattern
     "Rows per pattern, the largest first."
     return pd.Series(np.bincount(self.labels[self.labels >= 0]), name="size").rename_axis("pattern")
 
-# %% ../nbs/07_patterns.ipynb #97d4f2cc
+# %% ../nbs/07_patterns.ipynb #39ab4b34
 @patch
 def to_parquet(
     self:Patterns,
@@ -436,7 +436,7 @@ def to_parquet(
     with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
     return Path(path)
 
-# %% ../nbs/07_patterns.ipynb #8842c40e
+# %% ../nbs/07_patterns.ipynb #381700e6
 @patch
 def members(
     self:Patterns,
@@ -450,7 +450,7 @@ def members(
     if pattern < 0 or not len(rows): raise ValueError(f"no pattern {pattern}; there are 0..{self.n_clusters - 1}")
     return rows
 
-# %% ../nbs/07_patterns.ipynb #150ba8c7
+# %% ../nbs/07_patterns.ipynb #0a77d01a
 def _plane(space:np.ndarray)->np.ndarray:
     "[N, 2] rows for a figure: `space` itself when it has two columns, else its first two principal axes."
     space = np.asarray(space, np.float32)
@@ -488,7 +488,7 @@ def _as_patterns(embeddings, reduced, labels, clustering:Clustering, seed:int, f
     quality = pd.DataFrame({name: cluster_quality(space, labels) for name, space in spaces.items()}).T
     return Patterns(labels, np.ascontiguousarray(embeddings, np.float32), reduced, quality, clustering, seed, fitted)
 
-# %% ../nbs/07_patterns.ipynb #8702d6ec
+# %% ../nbs/07_patterns.ipynb #8dbf99e0
 @patch
 def __repr__(self:Patterns)->str:
     found, silhouette = self.clustering, self.quality.silhouette
@@ -496,7 +496,7 @@ def __repr__(self:Patterns)->str:
     return (f"Patterns({len(self)} rows in {self.n_clusters} patterns by {_name(found.reducer)} and {_name(found.clusterer)}"
             f"{noise}; silhouette {silhouette['embedding']:.2f} in the embedding, {silhouette['reduced']:.2f} reduced)")
 
-# %% ../nbs/07_patterns.ipynb #13d8c4fc
+# %% ../nbs/07_patterns.ipynb #f347f1c1
 @patch
 def _repr_html_(self:Patterns)->str:
     return f"<p>{html.escape(repr(self))}</p>{self.sizes().to_frame().T.to_html()}{self.quality.round(3).to_html()}"

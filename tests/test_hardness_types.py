@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ambiguity_nb.data import Samples, load_samples
-from ambiguity_nb.hardness_types import HARDNESS_TYPES, hardness_types, inject, inject_mixture, known_hardness
+from ambiguity_nb.data import Samples
+from ambiguity_nb.hardness_types import HARDNESS_TYPES, inject, inject_mixture, known_hardness
+from ambiguity_nb.sources import load_samples
 
 IMAGE_KINDS = [k for k, t in HARDNESS_TYPES.items() if t.images]
 TABLE_KINDS = [k for k, t in HARDNESS_TYPES.items() if t.tables]
@@ -143,8 +144,8 @@ def test_mixture_of_one_equals_inject():
 
 
 def test_far_ood_from_another_data_set_has_the_same_range():
-    digits, colour = load_samples("digits"), np.random.default_rng(0).random((3, 3, 40, 30)).astype(np.float32)
-    made = inject(digits, "far_ood", .1, source=colour)  # fewer than needed: drawn again and again
+    digits, color = load_samples("digits"), np.random.default_rng(0).random((3, 3, 40, 30)).astype(np.float32)
+    made = inject(digits, "far_ood", .1, source=color)  # fewer than needed: drawn again and again
     assert made.samples.x.dtype == np.uint8 and made.samples.x.shape == digits.x.shape
     with pytest.raises(ValueError, match="expected images"): inject(digits, "far_ood", .1, source=np.zeros((3, 64), np.float32))
     with pytest.raises(ValueError, match=r"rows \[M, 13\]"): inject(load_samples("wine"), "far_ood", .1, source=np.zeros((3, 4), np.float32))
@@ -159,7 +160,7 @@ def test_ambiguous_source_goes_to_its_classes_only():
     with pytest.raises(ValueError, match="no class 'x'"): inject(digits, "ambiguous", .1, source=source, source_classes=("x", 5))
 
 
-def test_the_classifier_is_left_as_it_was():
+def test_the_model_is_left_as_it_was():
     digits = load_samples("digits")
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Dropout(.5), torch.nn.Linear(64, 10))
@@ -167,7 +168,7 @@ def test_the_classifier_is_left_as_it_was():
     state = {k: v.clone() for k, v in model.state_dict().items()}
     random = torch.get_rng_state()
     numpy_random = np.random.get_state()[1].copy()  # noqa: NPY002
-    try: inject(digits, "ambiguous", .01, classifier=model)
+    try: inject(digits, "ambiguous", .01, model=model)
     except ValueError as error: assert "could change" in str(error)
     assert [m.training for m in model.modules()] == [True, True, True, False, True]
     for k, v in model.state_dict().items(): assert torch.equal(v, state[k])
@@ -194,9 +195,40 @@ def test_known_hardness():
 
 
 def test_registry_is_complete():
-    table = hardness_types()
-    assert set(table["group"]) == {"mislabelled", "near OoD", "far OoD", "atypical", "ambiguous"}
-    assert len(table) == 12
-    for name, made in HARDNESS_TYPES.items():
+    table = HARDNESS_TYPES.frame()
+    assert set(table["group"]) >= {"mislabeled", "near OoD", "far OoD", "atypical", "ambiguous"}
+    ours = ["uniform", "asymmetric", "adjacent", "instance", "id_covariate", "ood_covariate", "domain_shift", "far_ood",
+            "zoom_shift", "crop_shift", "atypical", "ambiguous"]
+    assert list(table.index[:12]) == ours  # the order of tables and grids; what a user registers comes after them
+    for name in ours:
+        made = HARDNESS_TYPES[name]
         assert (made.severity is None) == (made.alters == "label"), name
         if made.severity is not None: assert made.severity in made.severities and len(made.severities) == 3
+
+
+OWN = """
+from ambiguity_nb.hardness_types import HARDNESS_TYPES
+
+@HARDNESS_TYPES.register("inverted", group="atypical", tables=False)
+def inverted(samples, rows, rng, severity, top=255): return top - samples.x[rows]
+
+def plain(samples, rows, rng, severity): return samples.x[rows] // 2
+"""
+
+
+def test_a_type_of_ones_own_goes_by_address_name_or_itself(tmp_path, monkeypatch):
+    (tmp_path / "own_types.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HARDNESS_TYPES, "_things", dict(HARDNESS_TYPES))
+    digits = load_samples("digits")
+    by_address = inject(digits, "own_types:inverted", .1, top=255)
+    from own_types import inverted
+
+    for wanted in ("inverted", inverted):
+        made = inject(digits, wanted, .1)
+        assert (made.samples.x == by_address.samples.x).all() and set(made.kinds) == {"", "inverted"}
+    assert set(by_address.kinds) == {"", "own_types:inverted"}
+    assert "inverted" in HARDNESS_TYPES.frame(digits).index and "inverted" not in HARDNESS_TYPES.frame(load_samples("wine")).index
+    assert inject(digits, "own_types:plain", .1).flags.sum() == round(.1 * len(digits))  # never registered: default facts
+    with pytest.raises(ValueError, match="has no severity"): inject(digits, inverted, severity=1.)
+    with pytest.raises(ValueError, match="was not found"): inject(digits, "own_types:nothing")

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from ambiguity_nb.benchmark import evaluate
-from ambiguity_nb.data import load_samples
-from ambiguity_nb.hardness_types import hardness_types, inject
+from ambiguity_nb.benchmark import detection_quality
+from ambiguity_nb.hardness_types import HARDNESS_TYPES, inject
+from ambiguity_nb.sources import load_samples
 
 
 def plain_uniform(samples, rows, rng):
@@ -69,7 +69,7 @@ def main() -> None:
     many = digits.replace(x=np.tile(digits.x, (12, 1, 1, 1)), y=np.tile(digits.y, 12), ids=np.arange(60_000))
     few = np.random.default_rng(0).permutation(60_000)[:600]
     rows = []
-    for kind in hardness_types(many).index:
+    for kind in HARDNESS_TYPES.frame(many).index:
         ours, plain = [], []
         for _ in range(repeat):
             ours.append(seconds(lambda kind=kind: inject(many, kind, .1)))
@@ -83,7 +83,7 @@ def main() -> None:
     score = np.random.default_rng(0).random(5000) + flags
     ours, plain = [], []
     for _ in range(repeat):
-        ours.append(seconds(lambda: evaluate(score, flags, 200)))
+        ours.append(seconds(lambda: detection_quality(score, flags, 200)))
         plain.append(seconds(lambda: plain_bootstrap(score, flags, 200)))
     ours, plain = statistics.median(ours), statistics.median(plain)
     print(f"\nAUROC and AUPRC of 5,000 samples with 200 resamples: {ours:.2f} s; AUROC alone by scikit-learn, one by one: {plain:.2f} s ({plain / ours:.1f} times)")
