@@ -27,6 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from tqdm.auto import tqdm
 
 from . import __version__
 from .core import Registry, as_plain, atomic_path, patch
@@ -497,6 +498,7 @@ def benchmark(
     scheduler:str|None=None, # address of a Dask scheduler, such as "tcp://host:8786"
     retry:bool=True, # try cells again that failed before
     after_cell:Callable[[dict], Any]|None=None, # gets each cell's settings, seconds and best score, and what is left
+    progress:bool=False, # a bar over cells
 )->pd.DataFrame: # results of the whole grid, as `Store.results` gives them
     """Compute the cells of a grid that a store does not have yet.
 
@@ -510,7 +512,8 @@ def benchmark(
     while pending := [cell for cell in cells if not store.done(cell, failed=not retry or deaths > 0)]:
         works = _works(pending, grid, samples, given, None if scheduler else store.folder / "epochs.jsonl")
         try:
-            for n, (cell, frame, record) in enumerate(_computed(works, n_jobs, scheduler), 1):
+            finished = tqdm(_computed(works, n_jobs, scheduler), "cells", len(works), leave=False, disable=not progress)
+            for n, (cell, frame, record) in enumerate(finished, 1):
                 _keep(store, cell, frame, record)
                 if after_cell: after_cell(_summary(cell, record, len(works) - n))
             break
@@ -621,14 +624,16 @@ _shares = {"props": (.1, .2, .3, .4, .5), "model_seeds": (0, 1, 2),
            "props_of": {kind: (.05, .1, .15, .2, .25) for kind in ("zoom_shift", "crop_shift", "far_ood")}}
 
 # %% ../nbs/09_benchmark.ipynb #a5c27575
-PRESETS.register("quick")(Grid(kinds=_image_kinds, part="all"))
-PRESETS.register("tables")(Grid(
-    ("breast-cancer", "wine"), "tabular_mlp", (*_image_kinds[:6], "far_ood", "atypical", "ambiguous"), (.1, .2, .3),
-    data_seeds=(0, 1, 2), model_seeds=(0, 1), n_epochs=30, batch_size=32, part="all"))
-PRESETS.register("mnist-5k")(Grid(kinds=_image_kinds, part="all", **_shares))
-PRESETS.register("paper")(Grid(
-    ("mnist", "cifar10", "openml:4541", "openml:1596", "openml:1044"), ("lenet", "resnet18", "tabular_mlp"),
-    (*_image_kinds[:4], *_image_kinds[5:10], "atypical"), **_shares))
+for _name, _grid in {
+    "quick": Grid(kinds=_image_kinds, part="all"),
+    "tables": Grid(
+        ("breast-cancer", "wine"), "tabular_mlp", (*_image_kinds[:6], "far_ood", "atypical", "ambiguous"), (.1, .2, .3),
+        data_seeds=(0, 1, 2), model_seeds=(0, 1), n_epochs=30, batch_size=32, part="all"),
+    "mnist-5k": Grid(kinds=_image_kinds, part="all", **_shares),
+    "paper": Grid(
+        ("mnist", "cifar10", "openml:4541", "openml:1596", "openml:1044"), ("lenet", "resnet18", "tabular_mlp"),
+        (*_image_kinds[:4], *_image_kinds[5:10], "atypical"), **_shares),
+}.items(): PRESETS.register(_name)(_grid)
 
 # %% ../nbs/09_benchmark.ipynb #960f03e9
 @patch

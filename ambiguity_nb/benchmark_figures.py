@@ -111,12 +111,12 @@ def plot_heatmap(
                               for value in ("mean", "low", "high", "share"))
     floor = np.full(len(columns), .5) if metric == "auroc" else share.mean().to_numpy()
     excess = np.where(mean >= floor, (mean - floor) / (1 - floor), (mean - floor) / floor)
-    ax = new_axes(ax, 1.6 + .75 * len(columns), 1.2 + .3 * (len(scores) + 1))
+    ax = new_axes(ax, 1.6 + .52 * len(columns), 1.1 + .38 * (len(scores) + 1))
     ax.imshow(np.vstack([excess, np.zeros(len(columns))]), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
     for i, j in np.argwhere(mean.notna()):
         color = "white" if abs(excess[i, j]) > .75 else "black"
         _write_number(ax, i, j, mean.iloc[i, j], (high - low).iloc[i, j] / 2, color)
-    for j, value in enumerate(floor): ax.text(j, len(scores), _short(value), ha="center", va="center", fontsize=8)
+    for j, value in enumerate(floor): ax.text(j, len(scores), _short(value), ha="center", va="center", fontsize=9)
     n_baselines = int(cells.groupby("score")["baseline"].first().sum())
     for above in (len(scores) - n_baselines, len(scores)): ax.axhline(above - .5, color="black", lw=1)
     ax.set_xticks(range(len(columns)), [str(c) for c in columns], rotation=35, ha="right")
@@ -132,8 +132,8 @@ def _short(value:float)->str:
 # %% ../nbs/09b_benchmark_figures.ipynb #4a284541
 def _write_number(ax:Axes, row:int, column:int, value:float, width:float, color:str)->None:
     "A value and, small, half of its interval."
-    ax.text(column - .04, row, _short(value), ha="right", va="center", fontsize=8, color=color)
-    ax.text(column + .02, row, f"±{_short(width)}", ha="left", va="center", fontsize=6, color=color)
+    ax.text(column, row, _short(value), ha="center", va="bottom", fontsize=9, color=color)
+    ax.text(column, row, f"±{_short(width)}", ha="center", va="top", fontsize=8, color=color)
 
 # %% ../nbs/09b_benchmark_figures.ipynb #7d9f72b3
 def plot_curves(
@@ -186,7 +186,7 @@ def _draw_curves(ax:Axes, table:pd.DataFrame, x:str, scores:Sequence[str], metri
     ax.plot(floor.index, np.full(len(floor), .5) if metric == "auroc" else floor, color="black", ls="--", lw=.8)
 
 # %% ../nbs/09b_benchmark_figures.ipynb #0d1bd8a6
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ranks:
     "Mean ranks of scores over blocks, and the tests of their differences. Made by `Ranks.of`."
     frame: pd.DataFrame # by score, the best first: mean rank, low, high (95 %, blocks drawn again 1,000 times)
@@ -209,6 +209,8 @@ class Ranks:
         wide = _blocks(cells, group, metric, by, baselines)
         frame, p = _mean_ranks(wide), float(friedmanchisquare(*wide.T.to_numpy()).pvalue)
         return cls(frame, p, scikit_posthocs.posthoc_nemenyi_friedman(wide.reset_index(drop=True)), len(wide))
+
+    def __repr__(self)->str: return f"Ranks({_count(len(self.frame), 'score')}, {_count(self.n_blocks, 'block')})"
 
     def _repr_html_(self)->str:
         over = f"{_count(self.n_blocks, 'block')}, Friedman p = {self.p_friedman:.1g}"
@@ -304,20 +306,21 @@ def plot_intervals(
     table:pd.DataFrame, # `score`, `mean`, `low`, `high`, and `column`
     column:str|None=None, # whose values are told apart by color and marker
     label:str="", # of the horizontal axis
+    scores:Sequence[str]|None=None, # from bottom to top; by their mean when None
     *,
     floor:float|None=None, # where a dashed line is drawn
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
-    "Scores one below the other, the highest mean on top, with a marker and an interval for each value of `column`."
-    order = table.groupby("score")["mean"].mean().sort_values().index
+    "Scores one below the other, with a marker and an interval for each value of `column`."
+    order = table.groupby("score")["mean"].mean().sort_values().index if scores is None else scores
     ax = new_axes(ax, 5, .8 + .22 * len(order))
-    for i, (value, part) in enumerate(table.groupby(column or (lambda row: ""), sort=False)):
+    for i, (value, part) in enumerate(table.groupby(column or (lambda row: ""))):
         part, place = part.set_index("score").reindex(order), np.arange(len(order)) + .12 * (-1)**i * bool(column)
         reach = [part["mean"] - part["low"], part["high"] - part["mean"]]
         style = {"fmt": "os^D"[i % 4], "color": PALETTE[i % len(PALETTE)], "ms": 4, "lw": 1}
         ax.errorbar(part["mean"], place, xerr=reach, label=str(value), **style)
     if floor is not None: ax.axvline(floor, color="black", ls="--", lw=.8)
-    if column: ax.legend()
+    if column: ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     ax.set_yticks(range(len(order)), order)
     ax.set_xlabel(label)
     return ax
@@ -347,7 +350,7 @@ def plot_score_agreement(
     ax = new_axes(ax, 2 + .34 * len(matrix), 1.3 + .34 * len(matrix))
     image = ax.imshow(matrix, cmap="PuOr_r", vmin=-1, vmax=1)
     for (i, j), value in np.ndenumerate(matrix.to_numpy()):
-        style = {"fontsize": 7, "color": "white" if abs(value) > .75 else "black"}
+        style = {"fontsize": 8, "color": "white" if abs(value) > .75 else "black"}
         if i != j: ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", **style)
     ax.set_xticks(range(len(matrix)), matrix.columns, rotation=90)
     ax.set_yticks(range(len(matrix)), matrix.index)
@@ -382,17 +385,18 @@ def plot_ambiguity(
     table = table[table["score"].isin(set(table.loc[table["by"] == "ambiguity", "score"]))]
     kinds = [kind for kind in kinds if kind in set(table["kind"])]
     if not kinds: raise ValueError(f"no score with ambiguity on these types; the table has types {_kinds(cells)}")
-    size = {"figsize": (3.6 * len(kinds), .9 + .35 * table["score"].nunique()), "layout": "constrained"}
+    scores = sorted(set(table["score"]))
+    size = {"figsize": (3.6 * len(kinds), 1.1 + .35 * len(scores)), "layout": "constrained"}
     fig, axes = plt.subplots(1, len(kinds), squeeze=False, **size)
     for ax, kind in zip(axes[0], kinds, strict=True):
         part = table[table["kind"] == kind]
         floor = .5 if metric == "auroc" else part["share"].mean()
-        plot_intervals(part, "by", f"{metric.upper()} (dashed: random)", floor=floor, ax=ax)
-        ax.set(xlim=(-.02, 1.02), title=f"finding {kind}")
+        plot_intervals(part, "by", f"{metric.upper()} for {kind} (dashed: random)", scores, floor=floor, ax=ax)
+        ax.set_xlim(-.02, 1.02)
     return fig
 
 # %% ../nbs/09b_benchmark_figures.ipynb #15eb574d
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Conclusions:
     "Which score to use for which hardness, as far as some cells tell. Made by `Conclusions.of`."
     frame: pd.DataFrame # by group of types: best, by, auroc, low, high, also (not clearly worse), text, beware
@@ -418,8 +422,11 @@ class Conclusions:
         said = "; ".join(f"for {_in_words(group)} {what}" for group, what in told.items())
         return said[0].upper() + said[1:] + "."
 
+    def __repr__(self)->str: return f"Conclusions({self.sentence!r})"
+
     def _repr_html_(self)->str:
-        return "".join(f"<p>{html.escape(text)}</p>" for text in self.frame["text"])
+        table = self.frame[["best", "by", "auroc", "low", "high"]].round(2).to_html()
+        return table + "".join(f"<p>{html.escape(text)}</p>" for text in self.frame["text"])
 
 # %% ../nbs/09b_benchmark_figures.ipynb #94e51f39
 def _conclusion(group:str, cells:pd.DataFrame)->dict:

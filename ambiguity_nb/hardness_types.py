@@ -44,6 +44,13 @@ class Injected:
         "Positions of the flagged samples."
         return np.flatnonzero(self.flags)
 
+    @property
+    def frame(self)->pd.DataFrame: # by sample id: flag, kind, given label, true label ("" when unknown)
+        "The truth about every sample."
+        names, ids = np.array(self.samples.classes), pd.Index(self.samples.ids, name="id")
+        true = "" if self.true_y is None else names[self.true_y]
+        return pd.DataFrame({"flag": self.flags, "kind": self.kinds, "given": names[self.samples.y], "true": true}, ids)
+
     def counts(self)->pd.Series:
         "Samples per hardness type; untouched ones under \"\"."
         return pd.Series(self.kinds).value_counts().rename("samples")
@@ -61,15 +68,6 @@ def _check_truth(injected:Injected)->None:
             raise ValueError(f"`{name}` has shape {np.shape(value)} for {n} samples; pass one value per sample")
     if injected.flags.dtype != bool:
         raise ValueError(f"`flags` has dtype {injected.flags.dtype}; expected bool, True = made hard")
-
-# %% ../nbs/01_hardness_types.ipynb #8ee4338b
-@patch
-def frame(self:Injected)->pd.DataFrame: # by sample id: flag, kind, given label, true label ("" when unknown)
-    "The truth about every sample."
-    names = np.array(self.samples.classes)
-    true = "" if self.true_y is None else names[self.true_y]
-    table = {"flag": self.flags, "kind": self.kinds, "given": names[self.samples.y], "true": true}
-    return pd.DataFrame(table, index=pd.Index(self.samples.ids, name="id"))
 
 # %% ../nbs/01_hardness_types.ipynb #9f0de763
 @patch
@@ -123,24 +121,18 @@ class HardnessTypes(Registry):
             name, group=group, alters=alters, images=images, tables=tables, severity=severity, severities=severities,
             meaning=meaning, limits=limits, table_limits=table_limits or limits)
 
-    def resolve(self,
-        wanted:str|Callable, # a name, "module:function", or the function itself
-    )->Callable: # with all facts
-        "The type that is meant; `ValueError` for an unknown name, listing the choices."
+    def resolve(self, wanted:str|Callable)->Callable:
+        "The type of a name or of a \"module:function\", or the function itself, with all facts."
         made = super().resolve(wanted)
         if not hasattr(made, "alters"): HardnessTypes(self.kind).register(self.name_of(wanted))(made)
         return made
 
-    def name_of(self,
-        wanted:str|Callable, # as for `resolve`
-    )->str: # the text itself, or what a function is registered or defined as
-        "What a type is called in results."
+    def name_of(self, wanted:str|Callable)->str:
+        "What a type is called in results: a text itself, or what a function is registered or defined as."
         if isinstance(wanted, str): return wanted
         return next((name for name, made in self.items() if made is wanted), wanted.__name__)
 
-    def arguments_of(self,
-        wanted:str|Callable, # as for `resolve`
-    )->list[str]: # names
+    def arguments_of(self, wanted:str|Callable)->list[str]:
         "What a type takes besides samples, rows, generator and severity."
         return list(inspect.signature(self.resolve(wanted), follow_wrapped=False).parameters)[4:]
 
@@ -279,13 +271,13 @@ def _raw(x:np.ndarray, dtype)->np.ndarray:
     return np.rint(x * 255).astype(np.uint8) if dtype == np.uint8 else x.astype(np.float32)
 
 # %% ../nbs/01_hardness_types.ipynb #d663a8f2
-def _alter_images(
-    alter:Callable, # images [B, C, H, W] float32 in [0, 1], severity, rng -> images
-    samples:Samples, rows:np.ndarray, rng:np.random.Generator, severity:float, # as a hardness type gets them
-)->np.ndarray: # [R, C, H, W] raw
-    "The images of some rows, altered, as raw values."
-    parts = [alter(_unit(samples.x[part]), severity, rng) for part in _pieces(rows)]
-    return np.concatenate([_raw(part, samples.x.dtype) for part in parts])
+def _of_images(alter:Callable)->Callable:
+    "From a function (images [B, C, H, W] float32 in [0, 1], severity, rng) -> images to a hardness type."
+    @functools.wraps(alter)
+    def altered(samples, rows, rng, severity):
+        parts = [alter(_unit(samples.x[part]), severity, rng) for part in _pieces(rows)]
+        return np.concatenate([_raw(part, samples.x.dtype) for part in parts])
+    return altered
 
 # %% ../nbs/01_hardness_types.ipynb #05a64d8c
 def _like(x:np.ndarray, samples:Samples)->np.ndarray:
@@ -298,14 +290,15 @@ def _column_range(samples:Samples)->tuple[np.ndarray, np.ndarray]: # [F] float64
     return samples.x.min(0).astype(np.float64), samples.x.max(0).astype(np.float64)
 
 # %% ../nbs/01_hardness_types.ipynb #5d1abb15
-def _noisy(x:np.ndarray, std:float, rng:np.random.Generator)->np.ndarray:
+@_of_images
+def _noisy_images(x:np.ndarray, std:float, rng:np.random.Generator)->np.ndarray:
     "Images with Gaussian noise."
     return x + std * rng.standard_normal(x.shape, np.float32)
 
 # %% ../nbs/01_hardness_types.ipynb #e690a331
 def _noise(samples:Samples, rows, rng, severity)->np.ndarray:
     "Gaussian noise, a share of the range, clipped to the range."
-    if samples.is_image: return _alter_images(_noisy, samples, rows, rng, severity)
+    if samples.is_image: return _noisy_images(samples, rows, rng, severity)
     x, (low, high) = samples.x[rows].astype(np.float64), _column_range(samples)
     return _like((x + severity * (high - low) * rng.standard_normal(x.shape)).clip(low, high), samples)
 
@@ -341,6 +334,9 @@ def _bilateral(
     return total / sum_of_weights
 
 # %% ../nbs/01_hardness_types.ipynb #dab3fc8c
+@HARDNESS_TYPES.register("domain_shift", group="near OoD", tables=False, severity=.2, severities=(.1, .2, .4),
+                         meaning="noise before smoothing, share of the range")
+@_of_images
 def _cartoon(x:np.ndarray, noise:float, rng:np.random.Generator)->np.ndarray:
     "Images redrawn: noise, edge-preserving smoothing, dark edges."
     noisy = torch.from_numpy((x + noise * rng.standard_normal(x.shape, np.float32)).clip(0, 1))
@@ -348,13 +344,6 @@ def _cartoon(x:np.ndarray, noise:float, rng:np.random.Generator)->np.ndarray:
     gray = smooth.mean(1, keepdim=True)
     around = F.avg_pool2d(F.pad(gray, [3] * 4, "replicate"), 7, 1)
     return torch.where(gray < around - .05, torch.zeros(()), smooth).numpy()
-
-# %% ../nbs/01_hardness_types.ipynb #9935e41f
-@HARDNESS_TYPES.register("domain_shift", group="near OoD", tables=False, severity=.2, severities=(.1, .2, .4),
-                         meaning="noise before smoothing, share of the range")
-def _domain_shift(samples, rows, rng, severity)->np.ndarray:
-    "Images of another texture."
-    return _alter_images(_cartoon, samples, rows, rng, severity)
 
 # %% ../nbs/01_hardness_types.ipynb #c51ef226
 def _photographs(channels:int)->torch.Tensor: # [2, C, 427, 640] float32 in [0, 1]
@@ -446,18 +435,14 @@ def _far_ood(
     return other if severity == 1 else _blend(samples.x[rows], other.astype(np.float64), severity)
 
 # %% ../nbs/01_hardness_types.ipynb #5b0db492
+@HARDNESS_TYPES.register("zoom_shift", group="atypical", tables=False, severity=1.75, severities=(1.25, 1.75, 2.5),
+                         meaning="enlargement", limits=(1., 20.))
+@_of_images
 def _zoom(x:np.ndarray, factor:float, rng=None)->np.ndarray:
     "Images enlarged about their center by a factor above 1."
     theta = torch.tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]]).expand(len(x), 2, 3)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(torch.from_numpy(x), grid, padding_mode="border", align_corners=False).numpy()
-
-# %% ../nbs/01_hardness_types.ipynb #f5b12795
-@HARDNESS_TYPES.register("zoom_shift", group="atypical", tables=False, severity=1.75, severities=(1.25, 1.75, 2.5),
-                         meaning="enlargement", limits=(1., 20.))
-def _zoom_shift(samples, rows, rng, severity)->np.ndarray:
-    "Images enlarged about their center."
-    return _alter_images(_zoom, samples, rows, rng, severity)
 
 # %% ../nbs/01_hardness_types.ipynb #7803d8fc
 def _background(x:np.ndarray)->np.ndarray: # [B, C, 1, 1]
@@ -465,6 +450,9 @@ def _background(x:np.ndarray)->np.ndarray: # [B, C, 1, 1]
     return np.median(np.concatenate([x[:, :, 0], x[:, :, -1], x[:, :, :, 0], x[:, :, :, -1]], 2), 2)[:, :, None, None]
 
 # %% ../nbs/01_hardness_types.ipynb #fa64b51d
+@HARDNESS_TYPES.register("crop_shift", group="atypical", tables=False, severity=10 / 28,
+                         severities=(4 / 28, 10 / 28, 14 / 28), meaning="shift, share of the width", limits=(0., 1.))
+@_of_images
 def _shift_images(x:np.ndarray, share:float, rng:np.random.Generator)->np.ndarray:
     "Images moved by a share of their width in a random direction, the gap filled with the background."
     n, channels, height, width = x.shape
@@ -477,13 +465,6 @@ def _shift_images(x:np.ndarray, share:float, rng:np.random.Generator)->np.ndarra
     moved = x[np.arange(n)[:, None, None, None], np.arange(channels)[:, None, None],
               row[:, None, :, None], column[:, None, None, :]]
     return np.where(inside[:, None], moved, _background(x))
-
-# %% ../nbs/01_hardness_types.ipynb #dcaf8252
-@HARDNESS_TYPES.register("crop_shift", group="atypical", tables=False, severity=10 / 28,
-                         severities=(4 / 28, 10 / 28, 14 / 28), meaning="shift, share of the width", limits=(0., 1.))
-def _crop_shift(samples, rows, rng, severity)->np.ndarray:
-    "Images moved in a random direction."
-    return _alter_images(_shift_images, samples, rows, rng, severity)
 
 # %% ../nbs/01_hardness_types.ipynb #3bf1e796
 def _informative_features(

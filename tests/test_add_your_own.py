@@ -42,7 +42,7 @@ def test_recipe_works_from_a_terminal(section, tmp_path):
     said = " ".join([*words, *(text for name, text in files.items() if name not in code)])
     assert f"{code[0].removesuffix('.py')}:" in said, "the command names what is in the file"
     env = os.environ | {"PYTHONPATH": str(root), "MPLBACKEND": "Agg"}
-    command = [sys.executable, "-m", "ambiguity_nb", *words, "--progress", "false"]
+    command = [sys.executable, "-m", "ambiguity_nb", *words]
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / result.stdout.strip().splitlines()[-1]).exists()

@@ -34,7 +34,7 @@ LOOSE = (r"scores.*_(group|issue|learned|unforgettable)$|scores_from_elsewhere: 
 # Entries with other names than those stored, and settings of the command line with other names than when stored.
 RENAMED = {"grid_of_gasten: classifier": "model"}
 SETTINGS = {"epochs": "n_epochs", "dataset": "data", "root": "run_folder", "data_root": "data_folder",
-            "together": "ensemble"}
+            "together": "ensemble", "model_name": "model", "method": "explainer"}
 
 stored = read()
 
@@ -47,7 +47,13 @@ def check(name: str, new: np.ndarray, old: np.ndarray) -> None:
         np.testing.assert_allclose(new, old, rtol=tolerance, atol=tolerance * np.nanmax(np.abs(old), initial=0))
     elif re.search(LOOSE, name) and old.size > 20:
         assert (new != old).mean() <= .02, f"{(new != old).mean():.1%} differ"
-    else: np.testing.assert_array_equal(new, old)
+    else: np.testing.assert_array_equal(_plain(new), _plain(old))
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    "Numbers written as text in one way: 5.0 is 5."
+    if values.dtype.kind != "U": return values
+    return np.array([re.sub(r"^(\d+)\.0$", r"\1", v) for v in values.ravel()]).reshape(values.shape)
 
 
 def check_settings(new: dict, old: dict) -> None:
@@ -55,6 +61,7 @@ def check_settings(new: dict, old: dict) -> None:
     for key, value in old.items():
         name = next((k for k in (key, SETTINGS.get(key)) if k in new), None)
         assert name is not None, f"setting {key!r} is gone"
+        if (name, value) == ("name", None): value = "default"        # which stands for a name made from the settings
         assert new[name] == value, f"{name} is {new[name]!r}, was {value!r}"
 
 

@@ -115,7 +115,10 @@ def replay_models(scores, models, samples):
 def characterize_trees(estimator, samples): return use("characterize_trees")(estimator, samples)
 
 
-def aum_flags(model, samples, n_epochs, **options): return use("aum_flags")(model, samples, n_epochs, **options)
+def aum_flags(model, samples, n_epochs, **options):
+    "A frame of doubted labels. Options: percentile, seed; those of `Training`."
+    training, options = _taken("Training", {"n_epochs": n_epochs, **options})
+    return use("aum_flags")(model, samples, training, **options)
 
 
 def gradient_norms(model, x, y, method): return use("gradient_norms")(model, x, y, method)
@@ -124,7 +127,9 @@ def gradient_norms(model, x, y, method): return use("gradient_norms")(model, x, 
 def label_gradients(model, x, y): return use("label_gradients")(model, x, y)
 
 
-def detector_curves(model, samples, n_epochs): return use("noisy_curves")(model, samples, n_epochs=n_epochs)
+def detector_curves(model, samples, n_epochs):
+    "Curves of a training with wrong labels, and which they are."
+    return use("detector:_noisy_curves")(model, samples, training=use("Training")(n_epochs=n_epochs))
 
 
 def train_detector(curves, flags, n_steps): return use("train_detector")(curves, flags, n_steps)
@@ -140,7 +145,8 @@ def inject(samples, kind, prop=.1, severity=None, seed=0, **given): return use("
     seed=seed, **given)
 
 
-def inject_mixture(samples, props, **options): return use("inject_mixture")(samples, props, **options)
+def inject_mixture(samples, props, severities, seed):
+    return use("inject_mixture")(samples, props, severities, seed=seed)
 
 
 def gan_network(kind, name, **options): return use(f"build_{kind}")(name, 0, **options)
@@ -296,10 +302,10 @@ def detection_quality(hardness, flags, n_bootstrap): return use("detection_quali
 def benchmark_grid(**settings): return use("Grid")(**settings)
 
 
-def hcat_grid(**settings): return use("hcat_grid")(**settings)
+def hcat_grid(**settings): return use("HCat")(**settings).grid()
 
 
-def presets() -> dict: return use("PRESETS")
+def presets() -> dict: return use("benchmark:PRESETS")
 
 
 def benchmark(grid, folder): return use("benchmark:benchmark")(grid, folder, n_jobs=1)
@@ -318,20 +324,21 @@ def benchmark_summary(cells): return use("summarize", "summarise")(cells)
 
 def rank_scores(cells):
     "Mean rank by score, its interval, and the p value of their differences."
-    ranked = use("rank_scores")(cells)
-    return pd.DataFrame({k: ranked[k] for k in ("ranks", "low", "high")}), ranked["p_friedman"]
+    ranked = use("Ranks").of(cells)
+    return ranked.frame.rename(columns={"mean": "ranks"}), ranked.p_friedman
 
 
 def seed_spread(cells): return use("seed_spread")(cells)
 
 
-def conclusions(cells): return use("conclusions")(cells)
+def conclusions(cells): return use("Conclusions").of(cells).frame
 
 
 def resolved_settings(command, path) -> dict:
     "What the command line makes of a YAML file."
-    settings = use("make_parser")(command).parse_args(["--config", str(path)])
-    return {k: v for k, v in settings.as_dict().items() if k != "config"}
+    groups = use("parse")(command, ["--config", str(path)])
+    return {name: value for key, group in groups.items()
+            for name, value in (vars(group) if hasattr(group, "__dataclass_fields__") else {key: group}).items()}
 
 
 # == Numbers from results ==

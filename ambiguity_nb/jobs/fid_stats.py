@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fid_stats', 'noise']
 
-# %% ../../nbs/jobs/fid_stats.ipynb #4d87d5aa
+# %% ../../nbs/jobs/fid_stats.ipynb #5569bc9f
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..generator_measures import draw_noise
 from ..models import load_classifier
 from ..sources import Source
 
-# %% ../../nbs/jobs/fid_stats.ipynb #cc1f9728
+# %% ../../nbs/jobs/fid_stats.ipynb #d973cd62
 def fid_stats(
     source:Source=Source(), # of the reference set
     features:str="dataset", # dataset, inception, module:object, or a classifier's file
@@ -34,7 +34,7 @@ def fid_stats(
     space.statistics(samples, folder=folder)
     return space.path_of(samples, folder)
 
-# %% ../../nbs/jobs/fid_stats.ipynb #58508a45
+# %% ../../nbs/jobs/fid_stats.ipynb #9b562fc5
 def noise(
     path:Path, # file to appear, ending in .safetensors
     n:int=2048, # rows
