@@ -34,7 +34,6 @@ from .core import Registry, as_plain, atomic_path, patch
 from .data import Samples
 from .hardness_types import HARDNESS_TYPES, Injected, inject
 from .models import MODELS, build_model, predict_logits
-from .score_gallery import Random
 from .scores import Characterization, ScoreSet, characterize
 from .sources import Source, from_openml
 from .training import Log, Training, fit
@@ -349,7 +348,7 @@ def _referee(cell:BenchmarkCell, grid:Grid, samples:Samples)->torch.nn.Module:
 def _train(work:_Work, samples:Samples)->Characterization:
     "The training that serves all scores."
     cell, grid = work.cell, work.grid
-    scores = [Random(cell.model_seed) if isinstance(score, Random) else score for score in ScoreSet(grid.scores)]
+    scores = [type(score)(seed=cell.model_seed) if score.draws else score for score in ScoreSet(grid.scores)]
     hooks = [Log(functools.partial(_note, work.notes, cell.name))] if work.notes else []
     return characterize(cell.model, samples, scores, grid.training(), seed=cell.model_seed, hooks=hooks)
 
