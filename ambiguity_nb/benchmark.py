@@ -27,6 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from tqdm.auto import tqdm
 
 from . import __version__
 from .core import Registry, as_plain, atomic_path, patch
@@ -497,6 +498,7 @@ def benchmark(
     scheduler:str|None=None, # address of a Dask scheduler, such as "tcp://host:8786"
     retry:bool=True, # try cells again that failed before
     after_cell:Callable[[dict], Any]|None=None, # gets each cell's settings, seconds and best score, and what is left
+    progress:bool=False, # a bar over cells
 )->pd.DataFrame: # results of the whole grid, as `Store.results` gives them
     """Compute the cells of a grid that a store does not have yet.
 
@@ -510,7 +512,8 @@ def benchmark(
     while pending := [cell for cell in cells if not store.done(cell, failed=not retry or deaths > 0)]:
         works = _works(pending, grid, samples, given, None if scheduler else store.folder / "epochs.jsonl")
         try:
-            for n, (cell, frame, record) in enumerate(_computed(works, n_jobs, scheduler), 1):
+            finished = tqdm(_computed(works, n_jobs, scheduler), "cells", len(works), leave=False, disable=not progress)
+            for n, (cell, frame, record) in enumerate(finished, 1):
                 _keep(store, cell, frame, record)
                 if after_cell: after_cell(_summary(cell, record, len(works) - n))
             break

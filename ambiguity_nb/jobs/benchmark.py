@@ -116,6 +116,7 @@ def benchmark(
     scheduler:str|None=None, # address of a Dask scheduler, such as tcp://host:8786, to compute on a cluster
     retry:bool=True, # try trainings again that failed before
     dry_run:bool=False, # only say how many trainings there are, and about how long and large they will be
+    progress:bool=True, # show progress bars
 )->Path|pd.DataFrame: # the path of the report; with `dry_run` the table of costs
     "Benchmark the scores: inject known hardness, train, and see which score finds it."
     chosen, name = _choose(preset, grid, hcat)
@@ -130,7 +131,7 @@ def benchmark(
         path.write_text(yaml.safe_dump(as_plain(asdict(chosen)), sort_keys=False))
     given = _given(ambiguous_source, ambiguous_classes)
     cells = component.benchmark(chosen, store, given=given, n_jobs=n_jobs, scheduler=scheduler, retry=retry,
-                                after_cell=lambda told: _tell(opened, told))
+                                after_cell=lambda told: _tell(opened, told), progress=progress)
     _save_tables(opened, store, cells)
     path = benchmark_report(store, grid=chosen, run=opened).write(folder / "report.html")
     opened.finish()
