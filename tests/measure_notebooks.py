@@ -47,8 +47,9 @@ class Cell:
 
     @property
     def body(self) -> list[ast.stmt]:
-        "The statements of a code cell, magics left out."
-        return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", self.source)).body if self.kind == "code" else []
+        "The statements of a code cell, magics left out; none of a cell that is a file (`%%writefile`)."
+        if self.kind != "code" or self.source.startswith("%%"): return []
+        return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", self.source)).body
 
     @property
     def defined(self) -> list[str]:
