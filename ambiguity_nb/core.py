@@ -331,5 +331,7 @@ def _small_png(
     file, small = io.BytesIO(), io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi, bbox_inches="tight")
     picture = Image.open(file).convert("RGB")
-    picture.quantize(64, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    coverage = Image.Quantize.MAXCOVERAGE                                  # by which small areas keep their color
+    picture = picture.quantize(64, method=coverage, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
     return small.getvalue(), {"width": picture.width * 110 // dpi, "height": picture.height * 110 // dpi}

@@ -21,7 +21,7 @@ from .patterns import Clustering, find_patterns, label_agreement, nearest_rows, 
 # %% ../nbs/08_prototypes.ipynb #d8c03b36
 PROTOTYPES = Registry("kind of prototype")
 
-# %% ../nbs/08_prototypes.ipynb #ab7cb5d2
+# %% ../nbs/08_prototypes.ipynb #fe5f720b
 def _distances(rows:np.ndarray, to:np.ndarray)->np.ndarray:
     "[N, M] Euclidean distances, exact to rounding for few rows."
     a, b = (torch.from_numpy(np.ascontiguousarray(r, np.float32)) for r in (rows, to))
@@ -46,13 +46,13 @@ def _medoids(rows:np.ndarray, n:int, rng:np.random.Generator)->list[int]:
         nearest = np.minimum(nearest, _distances(rows[chosen[-1:]], rows)[0])
     return chosen
 
-# %% ../nbs/08_prototypes.ipynb #025e216b
+# %% ../nbs/08_prototypes.ipynb #89999661
 @PROTOTYPES.register("centroid")
 def _centroids(rows:np.ndarray, n:int, rng:np.random.Generator)->np.ndarray:
     "The rows nearest to the mean."
     return np.argsort(np.linalg.norm(rows - rows.mean(0), axis=1), kind="stable")[:n]
 
-# %% ../nbs/08_prototypes.ipynb #18f427e6
+# %% ../nbs/08_prototypes.ipynb #9a2fa5b9
 @PROTOTYPES.register("density")
 def _densest(rows:np.ndarray, n:int, rng:np.random.Generator)->np.ndarray:
     "The rows whose tenth nearest neighbor is nearest."
@@ -73,14 +73,14 @@ def _mmd_greedy(rows:np.ndarray, n:int, rng:np.random.Generator)->list[int]:
         among += kernel(rows, rows[chosen[-1:]])[:, 0]
     return chosen
 
-# %% ../nbs/08_prototypes.ipynb #1f0a131d
+# %% ../nbs/08_prototypes.ipynb #c35e3a85
 def _gaussian_kernel(rows:np.ndarray)->Callable:
     "A Gaussian kernel as wide as the median distance among at most 1,000 of the rows."
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 1000)).astype(int)]
     width = np.median(_distances(some, some)[np.triu_indices(len(some), 1)]) if len(some) > 1 else 1.
     return lambda a, b: np.exp(-(_distances(a, b) / max(width, 1e-12)) ** 2 / 2)
 
-# %% ../nbs/08_prototypes.ipynb #1615ecaa
+# %% ../nbs/08_prototypes.ipynb #d89d3716
 @PROTOTYPES.register("random", by_chance=True)
 def _random_rows(rows:np.ndarray, n:int, rng:np.random.Generator)->np.ndarray:
     "Any rows."
@@ -96,13 +96,14 @@ def choose_prototypes(
 )->np.ndarray: # [K, per_cluster] int64, positions of rows; row k belongs to the k-th smallest label >= 0
     """The rows that stand for each pattern.
 
-    Raises `ValueError` for an unknown kind, for a pattern with fewer rows than `per_cluster`, and when there is no pattern.
+    Raises `ValueError` for an unknown kind, a pattern with fewer rows than `per_cluster`, and when there is no pattern.
     """
     choose, space, labels = PROTOTYPES.resolve(kind), np.asarray(space, np.float32), np.asarray(labels)
     if labels.shape != space.shape[:1]:
         raise ValueError(f"`labels` has shape {labels.shape} for {len(space)} rows; pass one label per row")
     names, sizes = np.unique(labels[labels >= 0], return_counts=True)
-    if len(names) == 0: raise ValueError("no row is in a pattern (all labels are -1 or there are none); find patterns first")
+    if len(names) == 0:
+        raise ValueError("no row is in a pattern (all labels are -1 or there are none); find patterns first")
     if not 1 <= per_cluster <= sizes.min():
         raise ValueError(f"pattern {names[sizes.argmin()]} has {sizes.min()} rows, {per_cluster} prototypes asked; "
                          f"use per_cluster 1..{sizes.min()} or fewer patterns")
@@ -116,7 +117,7 @@ def plot_prototypes(
     prototypes:np.ndarray, # [K, m] int, from `choose_prototypes`
     p:np.ndarray|None=None, # [N] probability of the positive class, written above the prototypes
     n_members:int=7, # other members shown in each row
-    space:np.ndarray|None=None, # [N, D] float, orders the members by distance to the first prototype; by position when None
+    space:np.ndarray|None=None, # [N, D] float, orders the members by distance to the first prototype; else by position
     ax=None, # drawn on; a new figure when None
 ): # -> the matplotlib `Axes` drawn on
     "Prototypes, framed, each followed by members of its pattern."
@@ -132,14 +133,15 @@ def plot_prototypes(
     n_cols = width if n_members else max(6, width)
     return plot_images(np.stack(grid), titles, n_cols=n_cols, ax=ax, frames=frames)
 
-# %% ../nbs/08_prototypes.ipynb #2524dcdd
+# %% ../nbs/08_prototypes.ipynb #643c5411
 def _members_between(labels:np.ndarray, chosen:np.ndarray, n:int, space:np.ndarray|None)->np.ndarray:
     "Positions of at most n members of a pattern beside its prototypes, evenly from near to far."
     others = np.setdiff1d(np.flatnonzero(labels == labels[chosen[0]]), chosen)
     if space is not None:
         distance = np.linalg.norm(space[others] - space[chosen[0]], axis=1)
         others = others[np.argsort(distance, kind="stable")]
-    return others[np.unique(np.linspace(0, len(others) - 1, min(n, len(others))).astype(int))] if len(others) else others
+    if not len(others): return others
+    return others[np.unique(np.linspace(0, len(others) - 1, min(n, len(others))).astype(int))]
 
 # %% ../nbs/08_prototypes.ipynb #dcf67afe
 def _caption(labels:np.ndarray, i:int, p:np.ndarray|None)->str:
@@ -149,7 +151,7 @@ def _caption(labels:np.ndarray, i:int, p:np.ndarray|None)->str:
 
 # %% ../nbs/08_prototypes.ipynb #fca87beb
 def project_map(
-    *embeddings:np.ndarray, # one [N, D] float array for each group to be shown, such as ambiguous images and test samples
+    *embeddings:np.ndarray, # one [N, D] float array for each group to be shown, such as inputs and test samples
     clustering:Clustering=Clustering(min_dist=.1), # its reducer, metric and number of neighbors
     seed:int=0, # of the reduction
 )->tuple[np.ndarray, ...]: # [N, 2] float32 for each group
@@ -183,14 +185,16 @@ def plot_map(
         rows = np.ravel(prototypes)
         _draw_pictures(ax, points[rows], images[rows], [colors[labels[i]] for i in rows])
     ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
     ax.legend(fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return ax
 
-# %% ../nbs/08_prototypes.ipynb #a7fae4a1
+# %% ../nbs/08_prototypes.ipynb #9f20be5e
 def _draw_real(ax, points:np.ndarray, y:np.ndarray|None, classes:Sequence[str])->None:
     "Real samples in grays and markers by class."
-    y = np.zeros(len(points), int) if y is None else np.asarray(y)
-    for k, gray, marker in zip(np.unique(y), ("#cfcfcf", "#8f8f8f", "#b0b0b0", "#707070") * 10, "o^sDvP*X<>" * 4, strict=False):
+    y, grays = np.zeros(len(points), int) if y is None else np.asarray(y), ("#cfcfcf", "#8f8f8f", "#b0b0b0", "#707070")
+    for i, k in enumerate(np.unique(y)):
+        gray, marker = grays[i % 4], "o^sDvP*X<>"[i % 10]
         name = f"real {classes[k]}" if len(classes) > k else "real samples"
         ax.scatter(*points[y == k].T, s=7, color=gray, marker=marker, lw=0, label=name)
 
@@ -211,7 +215,7 @@ def _draw_pictures(ax, points:np.ndarray, images:np.ndarray, colors:list)->None:
     wide = np.array([-1.55, 1.55])
     ax.set(xlim=center[0] + half[0] * wide, ylim=center[1] + half[1] * wide)
 
-# %% ../nbs/08_prototypes.ipynb #39582280
+# %% ../nbs/08_prototypes.ipynb #d169bc12
 def _spread(angles:np.ndarray)->list[tuple[int, float]]:
     "Positions in the order of their angles, with evenly spaced angles turned as near to those as can be."
     order, step = np.argsort(angles), 2 * np.pi / len(angles)
@@ -239,7 +243,7 @@ def _default_radius(space:np.ndarray, share:float=.1, seed:int=0)->float:
 
 # %% ../nbs/08_prototypes.ipynb #c7f57e3c
 def _compactness(space:np.ndarray, prototypes:np.ndarray)->float: # at most 1; negative = farther than the middle row
-    "Share of the mean distance to the middle row (nearest to the mean) that goes away with the nearest prototype instead."
+    "Share of the mean distance to the middle row (nearest to the mean) that goes away with the nearest prototype."
     space = np.asarray(space, np.float32)
     middle = choose_prototypes(space, np.zeros(len(space), int), "centroid")[0]
     alone = nearest_rows(space[middle], space, k=1)[1].mean()
@@ -250,7 +254,7 @@ def prototype_stability(
     first:np.ndarray, # [K, D] float, embeddings of the prototypes of one run
     second:np.ndarray, # [L, D] float, of another run
 )->float: # in [-1, 1]; higher = more alike
-    "Mean cosine similarity of two sets of prototypes, matched one to one so that it is largest; those left over count 0."
+    "Mean cosine similarity of two sets of prototypes, matched one to one as well as can be; those left over count 0."
     from scipy.optimize import linear_sum_assignment
 
     similar = unit_rows(first).astype(np.float64) @ unit_rows(second).astype(np.float64).T
@@ -286,13 +290,13 @@ def compare_prototypes(
     table = {kind: _mean_measures(clustered, chosen, radius) for kind, chosen in sets.items()}
     return pd.DataFrame(table).T.rename_axis("prototypes")
 
-# %% ../nbs/08_prototypes.ipynb #04674d54
+# %% ../nbs/08_prototypes.ipynb #d7e28181
 def _part_of_each(labels:np.ndarray, at_least:int, rng:np.random.Generator)->np.ndarray:
     "Sorted positions of a random four fifths of each pattern."
     members = [np.flatnonzero(labels == k) for k in np.unique(labels[labels >= 0])]
     return np.sort(np.concatenate([rng.permutation(rows)[:max(at_least, round(.8 * len(rows)))] for rows in members]))
 
-# %% ../nbs/08_prototypes.ipynb #c4e0a83f
+# %% ../nbs/08_prototypes.ipynb #1551032a
 def _mean_measures(rows:np.ndarray, sets:list[np.ndarray], radius:float)->dict[str, float]:
     "The four measures of sets of prototypes, mean over the sets."
     several = len(sets[0]) > 1
@@ -309,7 +313,7 @@ def repeat_study(
     n_runs:int=5, # at least 2
     baseline:Callable[[int], np.ndarray]|None=None, # seed -> [K or more, D] float, embeddings of random inputs
     seed:int=0, # of the first run
-)->pd.DataFrame: # a row for each kind and the baseline: `prototype_stability` over pairs of runs, and the clusters' agreement
+)->pd.DataFrame: # by kind, and for the baseline: `prototype_stability` over pairs of runs, and the clusters' agreement
     """Stability of prototypes over complete repetitions: new inputs, new reduction, new clusters.
 
     Raises `ValueError` for fewer than two runs.
@@ -319,10 +323,12 @@ def repeat_study(
     pick = lambda run, kind, i: run.space[choose_prototypes(run.reduced, run.labels, kind, seed=seed + i).ravel()]
     sets = {kind: [pick(run, kind, i) for i, run in enumerate(runs)] for kind in kinds or PROTOTYPES}
     if baseline is not None:
-        sets["baseline"] = [unit_rows(baseline(seed + i), clustering.metric)[:run.n_clusters] for i, run in enumerate(runs)]
+        sets["baseline"] = [unit_rows(baseline(seed + i), clustering.metric)[:run.n_clusters]
+                            for i, run in enumerate(runs)]
     pairs = [(i, j) for i in range(n_runs) for j in range(i)]
     alike = np.mean([label_agreement(runs[j].labels, runs[i].predict(runs[j].embeddings)) for i, j in pairs])
-    found = {kind: np.array([prototype_stability(chosen[i], chosen[j]) for i, j in pairs]) for kind, chosen in sets.items()}
+    found = {kind: np.array([prototype_stability(chosen[i], chosen[j]) for i, j in pairs])
+             for kind, chosen in sets.items()}
     table = {kind: {"stability ↑": v.mean(), "lowest": v.min(), "sd": v.std(),
                     "clusters agree ↑": np.nan if kind == "baseline" else alike} for kind, v in found.items()}
     return pd.DataFrame(table).T.rename_axis("prototypes")
@@ -335,14 +341,15 @@ def describe_prototypes(
     features:Sequence[str]|None=None, # F names
     reference:np.ndarray|None=None, # [M, F] float, rows to compare with; the ambiguous rows themselves when None
     n_features:int=3, # named for each pattern
-)->pd.DataFrame: # by pattern: size, row, and features with their value and how many standard deviations the pattern differs
+)->pd.DataFrame: # by pattern: size, row, and features with value and by how many standard deviations they differ
     "Each pattern of a table by the features that set it apart most."
-    x, labels, first = np.asarray(x, np.float64), np.asarray(labels), np.reshape(prototypes, (len(prototypes), -1))[:, 0]
-    if x.ndim != 2: raise ValueError(f"`x` has shape {x.shape}; expected a table [N, F]. For images use plot_prototypes")
+    x, labels = np.asarray(x, np.float64), np.asarray(labels)
+    if x.ndim != 2:
+        raise ValueError(f"`x` has shape {x.shape}; expected a table [N, F]. For images use plot_prototypes")
     reference = x if reference is None else np.asarray(reference, np.float64)
     names = [f"feature {f}" for f in range(x.shape[1])] if features is None else list(features)
     found = []
-    for i in first:
+    for i in np.reshape(prototypes, (len(prototypes), -1))[:, 0]:
         shift = (x[labels == labels[i]].mean(0) - reference.mean(0)) / np.maximum(reference.std(0), 1e-12)
         top = np.argsort(-np.abs(shift), kind="stable")[:n_features]
         differs = {f"differs {r + 1}": f"{names[f]} = {x[i, f]:.4g} ({shift[f]:+.1f} sd)" for r, f in enumerate(top)}

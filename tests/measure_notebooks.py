@@ -61,7 +61,8 @@ class Cell:
 
     @property
     def shows(self) -> bool:
-        "Whether the stored output is a value, a table or a figure, and not documentation."
+        "Whether it shows a value, a table or a figure: as a stored output that is not documentation, or written out."
+        if self.kind == "markdown": return bool(re.search(r"(?m)^!\[|^\|[-: |]+\|$", self.source))
         if self.kind != "code" or "show_doc(" in self.source: return False
         return any(o.get("data") or "".join(o.get("text", "")).strip() for o in self.outputs)
 
