@@ -338,7 +338,7 @@ def test_a_type_of_ones_own_from_flags_and_yaml(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(HARDNESS_TYPES, "_things", dict(HARDNESS_TYPES))
     flags = ["--hardness", "my_types:inverted", "--severity", "0.75", "--given", "{top: 200}", "--data", "digits",
-             "--model", "cnn", "--total_runs", "1", "--epochs", "1", "--n_jobs", "1", "--progress", "false"]
+             "--model", "cnn", "--total_runs", "1", "--epochs", "2", "--n_jobs", "1", "--progress", "false"]
     assert main(["benchmark", *flags]) == 0
     store = Store("runs/benchmark/digits-cnn-my_types-inverted")
     cells = store.results()
