@@ -118,10 +118,10 @@ def argument_counts(source: str) -> dict[str, int]:
 
 
 def public_names(source: str) -> list[str]:
-    "The `__all__` of a module."
+    "The functions and classes in the `__all__` of a module; constants, such as registries, are not counted."
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return ast.literal_eval(node.value)
+            return [name for name in ast.literal_eval(node.value) if not name.isupper()]
     return []
 
 
