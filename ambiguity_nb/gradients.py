@@ -117,7 +117,7 @@ def _if(parameter:nn.Parameter|None, squared:torch.Tensor)->torch.Tensor|float:
     "A term of the sum, or nothing for a parameter that is missing or frozen."
     return squared if parameter is not None and parameter.requires_grad else 0.
 
-# %% ../nbs/03b_gradients.ipynb #30d3db45
+# %% ../nbs/03b_gradients.ipynb #776b9763
 _closed_forms: dict[type, Callable] = {
     nn.Linear: _linear_squared, nn.Conv2d: _conv_squared, nn.LayerNorm: _layernorm_squared,
     nn.BatchNorm1d: _batchnorm_squared, nn.BatchNorm2d: _batchnorm_squared}
@@ -126,7 +126,7 @@ _closed_forms: dict[type, Callable] = {
 class _NoClosedForm(Exception):
     "Why a model's gradient norms have no closed form."
 
-# %% ../nbs/03b_gradients.ipynb #01cee6d0
+# %% ../nbs/03b_gradients.ipynb #9880d7b8
 def _layers_with_weights(model:nn.Module)->list[nn.Module]:
     "Modules that own weights which require a gradient; refuses those without a closed form."
     owners = [m for m in model.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
@@ -165,7 +165,7 @@ def _ghost_norms(model:nn.Module, x:torch.Tensor, y:torch.Tensor)->torch.Tensor:
     if not waiting and len(done) == len(layers): return total.sqrt()
     raise _NoClosedForm("a layer with weights does not lie between input and loss")
 
-# %% ../nbs/03b_gradients.ipynb #565c7118
+# %% ../nbs/03b_gradients.ipynb #d7d3c563
 def _smallest_weight(module:nn.Module)->nn.Parameter:
     "Mostly the bias: its gradient costs little, and takes the backward pass to its layer."
     return min((p for p in module.parameters(recurse=False) if p.requires_grad), key=torch.Tensor.numel)
@@ -173,7 +173,7 @@ def _smallest_weight(module:nn.Module)->nn.Parameter:
 # %% ../nbs/03b_gradients.ipynb #7999d915
 _ways = {"ghost": _ghost_norms, "func": _func_norms, "loop": _loop_norms}
 
-# %% ../nbs/03b_gradients.ipynb #b27bd29b
+# %% ../nbs/03b_gradients.ipynb #f6a5128e
 def _choose_method(model:nn.Module, x:torch.Tensor, y:torch.Tensor)->str:
     "The fastest way to gradient norms that is right for a model, judged on two samples."
     x, y = x[:2], y[:2]

@@ -67,12 +67,12 @@ class Running:
 # %% ../nbs/04_scores.ipynb #6e37bea6
 _needs = ("train", "eval", "embeddings", "gradient_norms", "input_gradients", "out_of_sample", "model", "data")
 
-# %% ../nbs/04_scores.ipynb #043d484d
+# %% ../nbs/04_scores.ipynb #9af60864
 class Score(Hook):
     """Base of the hardness scores: a hook with a few numbers per sample and, in the end, one.
 
-    A score of your own sets `name`, `needs` and `harder`, makes its accumulators in `start`, fills them in events, and
-    returns `values`.
+    A score of your own sets `name`, `needs` and `harder`, makes its accumulators in `start`, fills them in
+    events, and returns `values`.
     """
     name = "" # in tables and figures
     needs: tuple[str, ...] = ("eval",) # what it listens to
@@ -81,6 +81,7 @@ class Score(Hook):
     measured = "evaluation pass after each epoch" # where the numbers come from, for tables
     finds_mislabeled = True # whether it is meant to rank wrong labels as hard
     baseline = False # whether it is there only to be compared with
+    draws = False # whether it draws numbers of its own, from an argument `seed`
     folds = 5 # of the cross-validation, where it needs probabilities out of sample
 
     def __init_subclass__(cls, **kwargs):
@@ -113,24 +114,24 @@ class Score(Hook):
         "Further columns for the table, such as groups."
         return {}
 
-# %% ../nbs/04_scores.ipynb #84dcd26b
+# %% ../nbs/04_scores.ipynb #d38d0267
 def _oriented(score:Score, values:np.ndarray)->np.ndarray:
     "Values, turned so that higher is harder."
     return values if score.harder == "high" else score.top - values
 
-# %% ../nbs/04_scores.ipynb #4238d9d0
+# %% ../nbs/04_scores.ipynb #fc48cc7c
 @patch
 def before_fit(self:Score, model:nn.Module, samples:Samples, n_epochs:int)->None:
     "Start with the counts of `samples`."
     self.start(len(samples), samples.n_classes, n_epochs)
 
-# %% ../nbs/04_scores.ipynb #912df1f3
+# %% ../nbs/04_scores.ipynb #dea12064
 @patch
 def after_epoch(self:Score, epoch:int, model:nn.Module, samples:Samples, metrics:dict)->None:
     "The gradients it needs, when it is a hook by itself; a `ScoreSet` shares them."
     for need in _gradients: _pass_gradients(need, [self], epoch, model, samples)
 
-# %% ../nbs/04_scores.ipynb #10c45796
+# %% ../nbs/04_scores.ipynb #c66b86b1
 @patch
 def named(self:Score,
     name:str, # other than that of any score beside it
@@ -139,10 +140,10 @@ def named(self:Score,
     self.name = name
     return self
 
-# %% ../nbs/04_scores.ipynb #f59d32c6
+# %% ../nbs/04_scores.ipynb #a8faf9ef
 _gradients = {"gradient_norms": "weights", "input_gradients": "input"}  # need, and what it is a gradient by
 
-# %% ../nbs/04_scores.ipynb #9096d407
+# %% ../nbs/04_scores.ipynb #7c034537
 def _pass_gradients(need:str, scores:Iterable[Score], epoch:int, model:nn.Module, samples:Samples)->list:
     "One pass over the data for all scores that want this kind of gradient now; returns these."
     takers = [score for score in scores if need in score.needs and score.wants(epoch)]
@@ -150,14 +151,14 @@ def _pass_gradients(need:str, scores:Iterable[Score], epoch:int, model:nn.Module
         for score in takers: getattr(score, need)(*batch)
     return takers
 
-# %% ../nbs/04_scores.ipynb #734c0b0b
+# %% ../nbs/04_scores.ipynb #cbb62597
 @patch
 def state_dict(self:Score)->dict:
     "Every accumulator by name."
     kept = {key: value for key, value in vars(self).items() if isinstance(value, (torch.Tensor, Running))}
     return {key: dict(vars(v)) if isinstance(v, Running) else v for key, v in kept.items()}
 
-# %% ../nbs/04_scores.ipynb #71f9ecea
+# %% ../nbs/04_scores.ipynb #20107d52
 @patch
 def load_state_dict(self:Score, state:dict)->None:
     "Take over saved accumulators."
@@ -181,7 +182,8 @@ class Curves(Score):
     def eval_batch(self, index, logits, y, embeddings)->None:
         "Add the next point of some curves."
         if (n := int(self.presented[index].max())) >= len(self.curve):
-            raise ValueError(f"epoch {n + 1} of {len(self.curve)}: start the scores with as many epochs as you train")
+            raise ValueError(f"epoch {n + 1} of {len(self.curve)}: "
+                             "start the scores with as many epochs as you train")
         self.curve[self.presented[index], index] = label_probs(logits, y)
         self.presented[index] += 1
 
@@ -205,10 +207,10 @@ def _make_scores(scores:str|Score|Iterable[str|Score|type[Score]])->list[Score]:
     names = [score.name for score in made]
     if not made: raise ValueError(f"no score asked for; choose from {list(SCORES)}, 'all' or 'baselines'")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"two scores are named {twice[0]!r}; rename one: EL2N([5]).named('el2n_5')")
+        raise ValueError(f"two scores are named {twice[0]!r}; rename one: SCORES['el2n']([5]).named('el2n_5')")
     return made
 
-# %% ../nbs/04_scores.ipynb #cf93a1f9
+# %% ../nbs/04_scores.ipynb #c8fc2c89
 def _made(wanted:str|Score|type[Score])->list[Score]:
     "What one word means: a group, or a score; objects are copied."
     if wanted in ("all", "baselines"):
@@ -261,7 +263,7 @@ class ScoreSet(Hook):
         if event != "eval_batch": return super().listens(event)
         return self.dynamics == "eval" and any({"eval", "embeddings"} & set(s.needs) for s in self.scores)
 
-# %% ../nbs/04_scores.ipynb #5182f06b
+# %% ../nbs/04_scores.ipynb #d866b696
 @patch
 def train_batch(self:ScoreSet,
     index:torch.Tensor, # [B] int64, positions in the samples
@@ -275,7 +277,7 @@ def train_batch(self:ScoreSet,
             if self.dynamics == "train" and "eval" in score.needs: _timed(self, score, "eval_batch", *batch, None)
     self._clock = time.perf_counter()
 
-# %% ../nbs/04_scores.ipynb #7c6e8e1d
+# %% ../nbs/04_scores.ipynb #9b65073e
 @patch
 def eval_batch(self:ScoreSet,
     index:torch.Tensor, # [B] int64, positions in the samples
@@ -292,14 +294,14 @@ def eval_batch(self:ScoreSet,
             if {"eval", "embeddings"} & set(score.needs): _timed(self, score, "eval_batch", *batch)
     self._clock = time.perf_counter()
 
-# %% ../nbs/04_scores.ipynb #a7920c60
+# %% ../nbs/04_scores.ipynb #6359c0b1
 def _timed(scores:ScoreSet, score:Score, event:str, *args)->None:
     "Call one event of one score, and add what it takes."
     start = time.perf_counter()
     getattr(score, event)(*args)
     scores.seconds[score.name] += time.perf_counter() - start
 
-# %% ../nbs/04_scores.ipynb #b8dd5f2e
+# %% ../nbs/04_scores.ipynb #1c3d7f0e
 def _parts(scores:ScoreSet, index, logits, y, *rest)->Iterator[tuple]:
     "A batch, checked and on the CPU, in parts that hold no sample twice; one part as a rule."
     index, logits, y = _checked(scores, index, logits, y)
@@ -315,7 +317,7 @@ def _without_repeats(index:torch.Tensor)->Iterator[slice|torch.Tensor]:
     nth = pd.Series(index.numpy()).groupby(index.numpy()).cumcount().to_numpy()   # how often its sample came before
     for n in range(nth.max() + 1): yield torch.from_numpy(np.flatnonzero(nth == n))
 
-# %% ../nbs/04_scores.ipynb #57effb0a
+# %% ../nbs/04_scores.ipynb #f184afb9
 def _checked(scores:ScoreSet, index, logits, y)->tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     "A batch as CPU tensors, or a `ValueError` that says what is wrong with it."
     n, k = scores.n_samples, scores.n_classes
@@ -331,33 +333,33 @@ def _checked(scores:ScoreSet, index, logits, y)->tuple[torch.Tensor, torch.Tenso
     if not logits.isfinite().all(): raise ValueError(_not_finite(scores, index[~logits.isfinite().all(1)].tolist()))
     return index, logits, y
 
-# %% ../nbs/04_scores.ipynb #942c9b34
+# %% ../nbs/04_scores.ipynb #365bb0bf
 def _not_finite(scores:ScoreSet, rows:list[int])->str:
     "Names samples whose logits are none."
     ids = rows if scores.ids is None else _plain_ids(np.asarray(scores.ids)[rows])
     return (f"logits of {len(rows)} samples are NaN or infinite, ids {ids[:5]}; "
             "look at these inputs, or lower the learning rate")
 
-# %% ../nbs/04_scores.ipynb #68942f27
+# %% ../nbs/04_scores.ipynb #9191976b
 def _plain_ids(ids:Iterable)->list:
     "Ids as Python's own numbers and strings."
     return [i.item() if hasattr(i, "item") else i for i in ids]
 
-# %% ../nbs/04_scores.ipynb #100809ed
+# %% ../nbs/04_scores.ipynb #d9f95cfa
 @patch
 def before_fit(self:ScoreSet, model:nn.Module, samples:Samples, n_epochs:int)->None:
     "Start every score."
     self.start(len(samples), samples.n_classes, n_epochs, samples.ids)
     for score in self.scores: score.before_fit(model, samples, n_epochs)
 
-# %% ../nbs/04_scores.ipynb #4e67cebb
+# %% ../nbs/04_scores.ipynb #92215dfe
 @patch
 def wants_input_gradients(self:ScoreSet, epoch:int)->bool:
     "Whether a score wants them with the evaluation pass of this epoch."
     self._asked = epoch
     return any("input_gradients" in score.needs and score.wants(epoch) for score in self.scores)
 
-# %% ../nbs/04_scores.ipynb #c9e02870
+# %% ../nbs/04_scores.ipynb #64175e6b
 @patch
 def input_gradients(self:ScoreSet, index:torch.Tensor, y:torch.Tensor, gradients:torch.Tensor)->None:
     "Hand gradients by the input to the scores that want them."
@@ -366,7 +368,7 @@ def input_gradients(self:ScoreSet, index:torch.Tensor, y:torch.Tensor, gradients
     for score in takers: self.seconds[score.name] += (time.perf_counter() - self._clock) / len(takers)
     self._brought, self._clock = self._asked, time.perf_counter()
 
-# %% ../nbs/04_scores.ipynb #f07d5a19
+# %% ../nbs/04_scores.ipynb #f75932af
 @patch
 def after_epoch(self:ScoreSet, epoch:int, model:nn.Module, samples:Samples, metrics:dict)->None:
     "Gradient passes for the scores that want one now, shared between them."
@@ -379,19 +381,19 @@ def after_epoch(self:ScoreSet, epoch:int, model:nn.Module, samples:Samples, metr
         if type(score).after_epoch is not Score.after_epoch:
             _timed(self, score, "after_epoch", epoch, model, samples, metrics)
 
-# %% ../nbs/04_scores.ipynb #47fd81eb
+# %% ../nbs/04_scores.ipynb #ab7d8c5e
 @patch
 def after_fit(self:ScoreSet, model:nn.Module, samples:Samples)->None:
     "Passes over the trained model."
     for score in self.scores: _timed(self, score, "after_fit", model, samples)
 
-# %% ../nbs/04_scores.ipynb #24e5f936
+# %% ../nbs/04_scores.ipynb #ae0416b3
 @patch
 def state_dict(self:ScoreSet)->dict:
     "State of every score by name."
     return {score.name: score.state_dict() for score in self.scores}
 
-# %% ../nbs/04_scores.ipynb #44fe338d
+# %% ../nbs/04_scores.ipynb #51f447b9
 @patch
 def load_state_dict(self:ScoreSet, state:dict)->None:
     "Take over the state of every score. Raises `ValueError` when it is that of other scores."
@@ -400,7 +402,7 @@ def load_state_dict(self:ScoreSet, state:dict)->None:
         raise ValueError(f"the checkpoint holds scores {list(state)} and this run asks for {names}; ask for the same")
     for score in self.scores: score.load_state_dict(state[score.name])
 
-# %% ../nbs/04_scores.ipynb #2df36ca5
+# %% ../nbs/04_scores.ipynb #3d9807a2
 @patch
 def evaluate(self:ScoreSet,
     model:nn.Module, # unchanged, run in eval mode
@@ -414,7 +416,7 @@ def evaluate(self:ScoreSet,
             logits, embeddings = logits_and_embeddings(model, x)
             self.eval_batch(index, logits, y, embeddings)
 
-# %% ../nbs/04_scores.ipynb #c4ac7985
+# %% ../nbs/04_scores.ipynb #5aac4c06
 @dataclass
 class ScoreResult:
     "What one score says of N samples, in each of R runs."
@@ -480,7 +482,7 @@ class Characterization:
         size = f"{len(self.names)} scores of {len(self.samples)} samples of {self.samples.name}"
         return f"<p>{size}</p>{self.summary().to_html()}"
 
-# %% ../nbs/04_scores.ipynb #321e84b2
+# %% ../nbs/04_scores.ipynb #551cf250
 def _frame(result:Characterization)->pd.DataFrame:
     "By sample id: `<score>_values`, `<score>_hardness`, `<score>_ambiguity` and its other columns."
     samples = result.samples
@@ -491,7 +493,7 @@ def _frame(result:Characterization)->pd.DataFrame:
         columns |= {f"{name}_{key}": column for key, column in score.columns.items()}
     return pd.DataFrame(columns, index=pd.Index(samples.ids, name="id"))
 
-# %% ../nbs/04_scores.ipynb #e17d3697
+# %% ../nbs/04_scores.ipynb #829a01bd
 @patch
 def top(self:Characterization,
     name:str, # of a score
@@ -507,13 +509,13 @@ def top(self:Characterization,
     frame.insert(0, "position", order[:n])
     return frame[["position", "label", *(c for c in frame if c.startswith(f"{name}_"))]]
 
-# %% ../nbs/04_scores.ipynb #af2cc21a
+# %% ../nbs/04_scores.ipynb #286d641f
 def _class_number(samples:Samples, label:str|int)->int:
     "A class by its name or its number."
     if str(label) in samples.classes: return samples.classes.index(str(label))
     return int(check_choice(label, [*samples.classes, *range(samples.n_classes)], "label"))
 
-# %% ../nbs/04_scores.ipynb #4ad60771
+# %% ../nbs/04_scores.ipynb #aaadba92
 @patch
 def summary(self:Characterization)->pd.DataFrame: # a row per score
     "What each score is, where it was measured and what it cost."
@@ -523,7 +525,7 @@ def summary(self:Characterization)->pd.DataFrame: # a row per score
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame if self.cost is None else frame.join(self.cost)
 
-# %% ../nbs/04_scores.ipynb #af802982
+# %% ../nbs/04_scores.ipynb #05a5ae88
 @patch
 def to_parquet(self:Characterization,
     path:str|Path, # file to appear
@@ -550,7 +552,7 @@ def _collect(samples:Samples, runs:Sequence[ScoreSet], **rest)->Characterization
     results = {name: _score_result(samples, [scores[name] for scores in runs]) for name in names}
     return Characterization(samples, results, cost=_costs(runs), curves=curves, **rest)
 
-# %% ../nbs/04_scores.ipynb #a2352b7c
+# %% ../nbs/04_scores.ipynb #d0ddcb94
 def _score_result(samples:Samples, runs:Sequence[Score])->ScoreResult:
     "Numbers of one score in several runs, checked for samples that were never seen."
     last, values = runs[-1], np.stack([score.values() for score in runs]).astype(np.float64)
@@ -595,7 +597,7 @@ def _check_run(scores:ScoreSet, model:nn.Module, samples:Samples, n_epochs:int)-
         score.check(model, samples)
         score.start(2, samples.n_classes, n_epochs)    # refuses epochs and stages that do not fit
 
-# %% ../nbs/04_scores.ipynb #cbe4b7ae
+# %% ../nbs/04_scores.ipynb #fb22b876
 def _check_embeddings(model:nn.Module, samples:Samples)->None:
     "The evaluation pass takes embeddings along."
     x, _, _ = next(samples.batches(2, device=model_device(model)))
@@ -652,7 +654,7 @@ def _out_of_sample_probs(
         probs[fold == k] = torch.from_numpy(predict_logits(model, out)).softmax(1).numpy()
     return probs
 
-# %% ../nbs/04_scores.ipynb #763896f9
+# %% ../nbs/04_scores.ipynb #e3a31f10
 def _judge_from_outside(scores:ScoreSet, build:Callable, samples:Samples, training:Training, **where)->None:
     "Give probabilities out of sample to the scores that need them; one cross-validation for each number of folds."
     blind = [score for score in scores if "out_of_sample" in score.needs]

@@ -1,4 +1,5 @@
-"""The benchmark's engine under real trouble: killed, resumed, on worker processes, on a Dask cluster that loses a worker, on a full disk."""
+"""The benchmark's engine under real trouble: killed, resumed, on worker processes, on a Dask cluster that loses
+a worker, on a full disk."""
 import dataclasses
 import json
 import os
@@ -15,13 +16,16 @@ import pytest
 import torch
 
 from ambiguity_nb.benchmark import (
-    PRESETS, Cell, Grid, Store, benchmark, evaluate, hcat_grid, load_cells, load_failures, make_grid, run_cell, score_table,
+    PRESETS, BenchmarkCell, Grid, HCat, Store, _run_cell, benchmark, detection_quality, score_table,
 )
-from ambiguity_nb.data import load_samples
 from ambiguity_nb.hardness_types import HARDNESS_TYPES, inject
+from ambiguity_nb.jobs.run import RunFolder, open_run
 from ambiguity_nb.scores import characterize
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Training
 
-GRID = Grid(("wine",), ("tabular_mlp",), ("uniform", "far_ood"), (.1, .2), model_seeds=(0, 1, 2), scores=("aum", "el2n", "random"), n_epochs=2, n_bootstrap=20)
+GRID = Grid(("wine",), ("tabular_mlp",), ("uniform", "far_ood"), (.1, .2), model_seeds=(0, 1, 2),
+            scores=("aum", "el2n", "random"), n_epochs=2, n_bootstrap=20)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -51,36 +55,36 @@ def test_a_planted_score_gets_one_for_every_type():
         for kind, made in HARDNESS_TYPES.items():
             if not (made.images if samples.is_image else made.tables): continue
             flags = inject(samples, kind, .1).flags
-            got = evaluate(flags.astype(float), flags, n_bootstrap=10)
+            got = detection_quality(flags.astype(float), flags, n_bootstrap=10)
             assert got["auroc"] == got["auprc"] == got["auroc_low"] == got["auprc_low"] == 1
-            assert evaluate(-flags.astype(float), flags, n_bootstrap=0)["auroc"] == 0
+            assert detection_quality(-flags.astype(float), flags, n_bootstrap=0)["auroc"] == 0
 
 
 def test_random_scores_get_half_and_the_share():
     rng, flags = np.random.default_rng(0), np.arange(20_000) < 2000
-    got = evaluate(rng.random(20_000), flags)
+    got = detection_quality(rng.random(20_000), flags)
     assert abs(got["auroc"] - .5) < .02 and abs(got["auprc"] - .1) < .01 and got["share"] == .1
     assert got["auroc_low"] < got["auroc"] < got["auroc_high"]
 
 
-def test_evaluate_does_not_depend_on_order_or_scale():
+def test_detection_quality_does_not_depend_on_order_or_scale():
     rng = np.random.default_rng(0)
     flags, score = rng.random(300) < .2, rng.integers(9, size=300).astype(float)
     order = rng.permutation(300)
-    first, second = evaluate(score, flags, 0), evaluate(np.exp(score[order]) * 3, flags[order], 0)
-    assert first["auroc"] == pytest.approx(second["auroc"], abs=1e-12) and first["auprc"] == pytest.approx(second["auprc"], abs=1e-12)
+    first, second = detection_quality(score, flags, 0), detection_quality(np.exp(score[order]) * 3, flags[order], 0)
+    for metric in ("auroc", "auprc"): assert first[metric] == pytest.approx(second[metric], abs=1e-12)
 
 
 def test_infinite_hardness_ranks_first_and_nan_is_refused():
     flags = np.array([True, False, False])
-    assert evaluate([np.inf, 0, -np.inf], flags, 0)["auroc"] == 1
-    with pytest.raises(ValueError, match="1 of 3 hardness values are NaN"): evaluate([np.nan, 0, 1], flags)
+    assert detection_quality([np.inf, 0, -np.inf], flags, 0)["auroc"] == 1
+    with pytest.raises(ValueError, match="1 of 3 hardness values are NaN"): detection_quality([np.nan, 0, 1], flags)
 
 
 def test_score_table_takes_flags_or_injected():
     wine = load_samples("wine")
     made = inject(wine, "far_ood", .2)
-    result = characterize("tabular_mlp", made.samples, ["el2n", "data_maps"], 2)
+    result = characterize("tabular_mlp", made.samples, ["el2n", "data_maps"], Training(n_epochs=2))
     assert score_table(result, made, n_bootstrap=0).equals(score_table(result, made.flags, n_bootstrap=0))
     assert set(score_table(result, made, n_bootstrap=0)["by"]) == {"hardness", "ambiguity"}
 
@@ -97,12 +101,13 @@ def test_the_same_data_for_all_model_seeds(tmp_path):
 def test_own_samples_and_worker_processes(tmp_path, reference):
     wine = load_samples("wine")
     grid = dataclasses.replace(GRID, datasets=("mine",))
-    with pytest.raises(ValueError, match="unknown data set 'mine'"): benchmark(grid, tmp_path, n_jobs=1)
+    with pytest.raises(ValueError, match="no data set 'mine'"): benchmark(grid, tmp_path, n_jobs=1)
     seen = []
-    cells = benchmark(grid, tmp_path, {"mine": wine}, n_jobs=2, log=seen.append)
+    cells = benchmark(grid, tmp_path, {"mine": wine}, n_jobs=2, after_cell=seen.append)
     assert numbers(cells).assign(dataset="wine").drop(columns="accuracy").equals(reference.drop(columns="accuracy"))
     assert sorted(s["left"] for s in seen) == list(range(12))
-    with pytest.raises(ValueError, match="other data under the name 'mine'"): benchmark(grid, tmp_path, {"mine": load_samples("wine", "all")})
+    with pytest.raises(ValueError, match="other data under the name 'mine'"):
+        benchmark(grid, tmp_path, {"mine": load_samples("wine", "all")})
 
 
 def test_a_killed_worker_process_costs_nothing_but_its_cell(tmp_path, reference):
@@ -116,7 +121,7 @@ def test_a_killed_worker_process_costs_nothing_but_its_cell(tmp_path, reference)
             files.update({p: p.stat().st_mtime_ns for p in Store(tmp_path).files()})
             workers[0].send_signal(signal.SIGKILL)
 
-    cells = benchmark(GRID, tmp_path, n_jobs=2, log=kill_one)
+    cells = benchmark(GRID, tmp_path, n_jobs=2, after_cell=kill_one)
     assert killed and numbers(cells).equals(reference)
     assert all(p.stat().st_mtime_ns == t for p, t in files.items()), "a finished cell was computed again"
     assert len(Store(tmp_path)) == 12
@@ -134,6 +139,11 @@ benchmark(grid, sys.argv[2], n_jobs=1)
 def as_json(grid): return json.dumps(dataclasses.asdict(grid))
 
 
+def run_python(*words):
+    "A new Python process, and what it said."
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120)
+
+
 def test_killed_and_started_again(tmp_path, reference):
     process = subprocess.Popen([sys.executable, "-c", RUN, as_json(GRID), str(tmp_path)])
     deadline = time.time() + 60
@@ -147,8 +157,9 @@ def test_killed_and_started_again(tmp_path, reference):
 
 
 def test_a_full_disk(tmp_path):
-    code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n" + RUN
-    run = subprocess.run([sys.executable, "-c", code, as_json(GRID), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    code = ("import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n" + RUN)
+    run = run_python("-c", code, as_json(GRID), str(tmp_path))
     assert run.returncode != 0 and "was computed and not stored, for the disk is full" in run.stderr
     assert "make room and call again" in run.stderr
     assert not list(tmp_path.rglob(".*.parquet")), "half a file was left"
@@ -158,32 +169,34 @@ def test_a_full_disk(tmp_path):
 def test_failures_are_kept_and_tried_again(tmp_path, monkeypatch):
     import ambiguity_nb.benchmark as module
 
-    def fails(cell, *args):
-        if cell.prop == .2: raise RuntimeError("no luck")
-        return run_cell(cell, *args)
+    def fails(work):
+        if work.cell.prop == .2: raise RuntimeError("no luck")
+        return _run_cell(work)
 
-    monkeypatch.setattr(module, "run_cell", fails)
+    monkeypatch.setattr(module, "_run_cell", fails)
     seen = []
-    cells = benchmark(GRID, tmp_path, n_jobs=1, log=seen.append)
+    cells = benchmark(GRID, tmp_path, n_jobs=1, after_cell=seen.append)
     assert set(cells["prop"]) == {.1} and len(seen) == 12
-    assert (load_failures(tmp_path)["error"] == "RuntimeError: no luck").all() and len(load_failures(tmp_path)) == 6
+    failures = Store(tmp_path).failures()
+    assert (failures["error"] == "RuntimeError: no luck").all() and len(failures) == 6
     monkeypatch.undo()
-    benchmark(GRID, tmp_path, n_jobs=1, retry=False, log=seen.append)
-    assert len(seen) == 12 and len(load_failures(tmp_path)) == 6
-    assert set(benchmark(GRID, tmp_path, n_jobs=1, log=seen.append)["prop"]) == {.1, .2}
-    assert len(seen) == 18 and load_failures(tmp_path).empty
+    benchmark(GRID, tmp_path, n_jobs=1, retry=False, after_cell=seen.append)
+    assert len(seen) == 12 and len(Store(tmp_path).failures()) == 6
+    assert set(benchmark(GRID, tmp_path, n_jobs=1, after_cell=seen.append)["prop"]) == {.1, .2}
+    assert len(seen) == 18 and Store(tmp_path).failures().empty
 
 
 def test_stores_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     benchmark(dataclasses.replace(GRID, props=(.1,), model_seeds=(0,)), tmp_path, n_jobs=1)
     for change in ({"n_epochs": 3}, {"scores": ("aum",)}, {"lr": 1e-2}, {"part": "all"}):
-        with pytest.raises(ValueError, match="holds cells of another kind"): benchmark(dataclasses.replace(GRID, **change), tmp_path, n_jobs=1)
+        other = dataclasses.replace(GRID, **change)
+        with pytest.raises(ValueError, match="holds cells of another kind"): benchmark(other, tmp_path, n_jobs=1)
     monkeypatch.setattr("ambiguity_nb.benchmark.__version__", "99.0.0")
     with pytest.raises(ValueError, match="version was"): benchmark(GRID, tmp_path, n_jobs=1)
     monkeypatch.undo()
     (tmp_path / "store.json").unlink()
     with pytest.raises(ValueError, match="nobody knows their settings"): benchmark(GRID, tmp_path, n_jobs=1)
-    with pytest.raises(ValueError, match="no benchmark store"): load_cells(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="no benchmark store"): Store(tmp_path / "nothing")
 
 
 def test_a_damaged_cell_is_named(tmp_path):
@@ -191,27 +204,32 @@ def test_a_damaged_cell_is_named(tmp_path):
     benchmark(grid, tmp_path, n_jobs=1)
     path = Store(tmp_path).files()[0]
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="delete it, and it will be computed again"): benchmark(grid, tmp_path, n_jobs=1)
+    with pytest.raises(ValueError, match="delete it, and it will be computed again"):
+        benchmark(grid, tmp_path, n_jobs=1)
     path.unlink()
     assert len(benchmark(grid, tmp_path, n_jobs=1)["kind"].unique()) == 2
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"kinds": ("nonsense",)}, "unknown hardness type"), ({"scores": ("nonsense",)}, "unknown score"), ({"models": ("nonsense",)}, "unknown model"),
-    ({"props": (0,)}, "between 0 and 1"), ({"props": (1.,)}, "between 0 and 1"), ({"props_of": {"uniform": (2,)}}, "between 0 and 1"), ({"props": ()}, "is empty")])
+    ({"kinds": ("nonsense",)}, "unknown hardness type"), ({"scores": ("nonsense",)}, "unknown score"),
+    ({"models": ("nonsense",)}, "unknown model"), ({"props": (0,)}, "between 0 and 1"),
+    ({"props": (1.,)}, "between 0 and 1"), ({"props_of": {"uniform": (2,)}}, "between 0 and 1"),
+    ({"props": ()}, "is empty")])
 def test_bad_grids(change, message):
     with pytest.raises(ValueError, match=message): dataclasses.replace(GRID, **change)
 
 
 @pytest.mark.parametrize(("grid", "message"), [
-    (Grid(("mnist-5k",), ("lenet",), ("atypical",)), "'atypical'"), (Grid(("wine",), ("tabular_mlp",), ("zoom_shift",)), "'zoom_shift'"),
-    (Grid(("nonsense",)), "unknown data set"), (Grid(("wine",), ("lenet",)), "goes with|go with")])
+    (Grid(("mnist-5k",), ("lenet",), ("atypical",)), "'atypical'"),
+    (Grid(("wine",), ("tabular_mlp",), ("zoom_shift",)), "'zoom_shift'"),
+    (Grid(("nonsense",)), "no data set"), (Grid(("wine",), ("lenet",)), "goes with|go with")])
 def test_grids_that_make_no_sense(grid, message):
     with pytest.raises(ValueError, match=message): grid.cells()
 
 
 def test_cell_names_are_file_names():
-    assert Cell("openml:4541", "tabular_mlp", "far_ood", .1, 1., 0, 3).name == "openml-4541_tabular_mlp_far_ood_p0.1_s1_d0_m3"
+    cell = BenchmarkCell("openml:4541", "tabular_mlp", "far_ood", .1, 1., 0, 3)
+    assert cell.name == "openml-4541_tabular_mlp_far_ood_p0.1_s1_d0_m3"
 
 
 def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
@@ -220,14 +238,15 @@ def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
     address = tmp_path / "scheduler.json"
     common = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     python = [sys.executable, "-m", "distributed.cli"]
-    started = [subprocess.Popen([*python[:2], "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-jupyter",
-                                 "--scheduler-file", str(address)], **common)]
+    words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-jupyter", "--scheduler-file", str(address)]
+    started = [subprocess.Popen([*python[:2], "distributed.cli.dask_scheduler", *words], **common)]
     try:
         deadline = time.time() + 60
         while not address.exists() and time.time() < deadline: time.sleep(.1)
         for i in range(2):
-            started.append(subprocess.Popen([*python[:2], "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1", "--no-nanny",
-                                             "--no-dashboard", "--local-directory", str(tmp_path / f"worker-{i}")], **common))
+            words = ["--scheduler-file", str(address), "--nthreads", "1", "--no-nanny", "--no-dashboard",
+                     "--local-directory", str(tmp_path / f"worker-{i}")]
+            started.append(subprocess.Popen([*python[:2], "distributed.cli.dask_worker", *words], **common))
         scheduler = json.loads(address.read_text())["address"]
         from distributed import Client
 
@@ -239,11 +258,11 @@ def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
             if len(seen) == 3: started[1].kill()
 
         grid_store = tmp_path / "store"
-        cells = benchmark(GRID, grid_store, scheduler=scheduler, log=kill_one)
+        cells = benchmark(GRID, grid_store, scheduler=scheduler, after_cell=kill_one)
         assert started[1].poll() is not None or started[1].wait(10) is not None
         assert len(seen) == len(set(seen)) == 12, "a cell was lost or came twice"
         assert numbers(cells).equals(reference)
-        assert len(Store(grid_store)) == 12 and load_failures(grid_store).empty
+        assert len(Store(grid_store)) == 12 and Store(grid_store).failures().empty
     finally:
         for process in started: process.kill()
         for process in started: process.wait()
@@ -251,31 +270,28 @@ def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
 
 def settings_of(path):
     "The settings that `ambiguity benchmark --config PATH` would run with."
-    from jsonargparse import ArgumentParser
+    from ambiguity_nb.jobs.cli import parse
 
-    from ambiguity_nb.jobs.benchmark import benchmark_job
-
-    parser = ArgumentParser()
-    parser.add_argument("--config", action="config")
-    parser.add_function_arguments(benchmark_job, as_group=False)
-    return vars(parser.parse_args(["--config", str(path)]))
+    return parse("benchmark", ["--config", str(path)])
 
 
 def test_configs_are_the_presets():
     folder = Path(__file__).parents[1] / "experiments" / "benchmark"
-    for name, grid in PRESETS.items(): assert make_grid(dict(settings_of(folder / f"{name}.yml")["grid"])) == grid, name
+    for name, grid in PRESETS.items(): assert Grid(**settings_of(folder / f"{name}.yml")["grid"]) == grid, name
     theirs = settings_of(folder / "hcat.yml")
-    words = ("hardness", "dataset", "model_name", "prop", "epochs", "total_runs", "seed", "fix_seed")
-    grid = hcat_grid(**{k: theirs[k] for k in words})
-    assert grid.cells() == [Cell("mnist", "lenet", "uniform", .1, None, s, s) for s in (0, 1, 2)] and grid.n_epochs == 10
+    assert theirs["hcat"] == HCat("uniform")
+    grid = theirs["hcat"].grid()
+    assert grid.cells() == [BenchmarkCell("mnist", "lenet", "uniform", .1, None, s, s) for s in (0, 1, 2)]
+    assert grid.n_epochs == 10
 
 
 def test_figures_have_intervals_and_close(tmp_path):
     from ambiguity_nb.jobs.benchmark import benchmark_report
 
     benchmark(GRID, tmp_path, n_jobs=1)
-    figures = []
-    report = benchmark_report(tmp_path, save_figure=lambda name, figure: figures.append(name))
+    run = open_run("benchmark", GRID.fixed(), RunFolder(run_folder=tmp_path / "runs"))
+    report = benchmark_report(tmp_path, run=run)
+    figures = [path.stem for path in (run.folder / "figures").iterdir()]
     assert len(figures) == len(set(figures)) >= 6
     assert "not clearly worse" in report.html() or "use " in report.html()
     import matplotlib.pyplot as plt
@@ -284,21 +300,92 @@ def test_figures_have_intervals_and_close(tmp_path):
 
 
 def test_the_command_resumes_and_extends(tmp_path, caplog):
-    from ambiguity_nb.jobs.benchmark import benchmark_job
+    from ambiguity_nb.jobs.benchmark import benchmark as command
 
-    grid = {"datasets": ["wine"], "models": ["tabular_mlp"], "scores": ["aum", "el2n", "loss", "random"], "n_epochs": 2, "n_bootstrap": 20}
-    assert benchmark_job(grid=grid, root=tmp_path, dry_run=True).loc["all", "to_do"] == 1 and not list(tmp_path.iterdir())
-    page = benchmark_job(grid=grid, root=tmp_path, name="mine", n_jobs=1)
+    grid = {"datasets": ["wine"], "models": ["tabular_mlp"], "scores": ["aum", "el2n", "loss", "random"],
+            "n_epochs": 2, "n_bootstrap": 20}
+    here, mine = RunFolder(run_folder=tmp_path), RunFolder("mine", tmp_path)
+    assert command(grid=grid, run=here, dry_run=True).loc["all", "to_do"] == 1 and not list(tmp_path.iterdir())
+    page = command(grid=grid, run=mine, n_jobs=1)
     assert page == tmp_path / "benchmark" / "mine" / "report.html"
-    benchmark_job(grid=grid | {"model_seeds": [0, 1], "props": [.1, .2]}, root=tmp_path, name="mine", n_jobs=1)
+    command(grid=grid | {"model_seeds": [0, 1], "props": [.1, .2]}, run=mine, n_jobs=1)
     cells = pd.read_parquet(page.parent / "tables" / "cells.parquet")
     assert len(cells.drop_duplicates(["prop", "model_seed"])) == 4
-    assert {p.stem for p in (page.parent / "tables").glob("*.parquet")} == {"cells", "conclusions", "agreement", "stability", "seeds"}
-    for text in ("For mislabelled samples", "Stability", "Settings"): assert text in page.read_text()
-    with pytest.raises(ValueError, match="lr was 0.001 and is 0.01"): benchmark_job(grid=grid | {"lr": .01}, root=tmp_path, name="mine")
-    with pytest.raises(ValueError, match="unknown preset"): benchmark_job("nonsense", root=tmp_path)
-    with pytest.raises(ValueError, match="unknown grid settings"): benchmark_job(grid={"share": .1}, root=tmp_path)
-    with pytest.raises(ValueError, match="does not apply|fits nothing else"): benchmark_job(hardness="zoom_shift", dataset="wine", model_name="MLP", root=tmp_path)
+    tables = {"cells", "conclusions", "agreement", "stability", "seeds"}
+    assert {p.stem for p in (page.parent / "tables").glob("*.parquet")} == tables
+    for text in ("For mislabeled samples", "Stability", "Settings"): assert text in page.read_text()
+    with pytest.raises(ValueError, match="lr was 0.001 and is 0.01"): command(grid=grid | {"lr": .01}, run=mine)
+    with pytest.raises(ValueError, match="unknown preset"): command("nonsense", run=here)
+    with pytest.raises(ValueError, match="unknown grid setting"): command(grid={"share": .1}, run=here)
+    with pytest.raises(ValueError, match="does not apply|fits nothing else"):
+        command(hcat=HCat("zoom_shift", data="wine", model="MLP"), run=here)
+
+
+OWN = """
+from ambiguity_nb.hardness_types import HARDNESS_TYPES
+
+@HARDNESS_TYPES.register("inverted", group="atypical", tables=False, severity=.5, severities=(.25, .5, .75))
+def inverted(samples, rows, rng, severity, top=255):
+    x = samples.x[rows].astype(float)
+    return (severity * (top - x) + (1 - severity) * x).clip(0, 255).astype("uint8")
+"""
+
+
+def test_a_type_of_ones_own_from_flags_and_yaml(tmp_path, monkeypatch):
+    from ambiguity_nb.jobs.cli import main
+
+    (tmp_path / "my_types.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HARDNESS_TYPES, "_things", dict(HARDNESS_TYPES))
+    flags = ["--hardness", "my_types:inverted", "--severity", "0.75", "--given", "{top: 200}", "--data", "digits",
+             "--model", "cnn", "--total_runs", "1", "--epochs", "2", "--n_jobs", "1", "--progress", "false"]
+    assert main(["benchmark", *flags]) == 0
+    store = Store("runs/benchmark/digits-cnn-my_types-inverted")
+    cells = store.results()
+    assert set(cells["severity"]) == {.75} and set(cells["group"]) == {"atypical"} and store.failures().empty
+    assert "or atypical samples" in (store.folder / "report.html").read_text()
+    (tmp_path / "mine.yml").write_text(
+        "name: from-yaml\ngrid:\n  datasets: [digits]\n  models: [cnn]\n  kinds: ['my_types:inverted', uniform]\n"
+        "  given: {'my_types:inverted': {top: 200}}\n  severity_steps: true\n  n_epochs: 1\n  scores: [aum, random]\n")
+    words = ["-m", "ambiguity_nb", "benchmark", "--config", "mine.yml", "--n_jobs", "2"]
+    run = run_python(*words)
+    assert run.returncode == 2 and "add --trust" in run.stderr  # it names code
+    run = run_python(*words, "--trust")
+    assert run.returncode == 0, run.stderr
+    cells = Store("runs/benchmark/from-yaml").results()
+    assert set(cells.loc[cells["kind"] == "my_types:inverted", "severity"]) == {.25, .5, .75}
+    assert set(cells["kind"]) == {"my_types:inverted", "uniform"}
+
+
+SCRIPT = """
+import sys
+from ambiguity_nb.benchmark import Grid, Store, benchmark
+from ambiguity_nb.hardness_types import HARDNESS_TYPES
+
+@HARDNESS_TYPES.register("halved", group="atypical", tables=False)
+def halved(samples, rows, rng, severity): return samples.x[rows] // 2
+
+if __name__ == "__main__":
+    grid = Grid("digits", "cnn", "halved", model_seeds=(0, 1), scores=("aum", "random"), n_epochs=2)
+    cells = benchmark(grid, sys.argv[1], n_jobs=2)
+    print(cells["cell_seconds"].nunique(), len(Store(sys.argv[1]).failures()))
+"""
+
+
+def test_a_type_of_a_script_reaches_its_worker_processes(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    run = run_python(tmp_path / "script.py", tmp_path / "store")
+    assert run.stdout.split() == ["2", "0"], run.stdout + run.stderr
+
+
+def test_epochs_are_noted_as_they_happen_in_every_process(tmp_path):
+    def read(): return [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+
+    seen = []
+    benchmark(GRID, tmp_path, n_jobs=2, after_cell=lambda told: seen.append(len(read())))
+    lines = read()
+    assert {line["cell"] for line in lines} == {cell.name for cell in GRID.cells()} and len(lines) == 12 * GRID.n_epochs
+    assert {"epoch", "loss", "accuracy"} <= lines[0].keys() and seen[0] < len(lines)  # not all at the end
 
 
 def test_generated_images_for_ambiguous(tmp_path):
@@ -308,6 +395,6 @@ def test_generated_images_for_ambiguous(tmp_path):
     given = {"ambiguous": {"source": generated, "source_classes": ("3", "5")}}
     benchmark(grid, tmp_path, n_jobs=1, given=given)
     flags = Store(tmp_path).samples(grid.cells()[0])["flag"].to_numpy()
-    assert np.isin(digits.y[flags], [3, 5]).all() and load_failures(tmp_path).empty
+    assert np.isin(digits.y[flags], [3, 5]).all() and Store(tmp_path).failures().empty
     with pytest.raises(ValueError, match="other data under the name 'ambiguous source'"):
-        benchmark(grid, tmp_path, n_jobs=1, given={"ambiguous": {"source": generated // 2, "source_classes": ("3", "5")}})
+        benchmark(grid, tmp_path, n_jobs=1, given={"ambiguous": given["ambiguous"] | {"source": generated // 2}})

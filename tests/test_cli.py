@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ambiguity_nb.jobs.cli import command_names, main, make_parser
+from ambiguity_nb.jobs.cli import COMMANDS, main, make_parser, parse
 
 root = Path(__file__).resolve().parent.parent
 configs = sorted((root / "experiments").rglob("*.yml"))
@@ -16,22 +16,23 @@ def test_there_are_configurations(): assert len(configs) > 10
 
 @pytest.mark.parametrize("path", configs, ids=lambda p: p.relative_to(root / "experiments").as_posix())
 def test_configurations_fit_their_command(path):
-    parser = make_parser(path.parent.name)
-    settings = parser.parse_args(["--config", str(path)])
+    settings = parse(path.parent.name, ["--config", str(path)])
     assert settings is not None
 
 
 def test_flags_override_the_file():
-    parser = make_parser("gasten")
-    settings = parser.parse_args(["--config", str(root / "experiments" / "gasten" / "mnist_7v1.yml"), "--step2_epochs", "3", "--alphas", "[25]"])
-    assert (settings.step2_epochs, settings.alphas, settings.pos) == (3, [25.0], "7")
+    file = str(root / "experiments" / "gasten" / "mnist_7v1.yml")
+    groups = parse("gasten", ["--config", file, "--step2_epochs", "3", "--alphas", "[25]"])
+    flat = {name: value for group in groups.values() for name, value in getattr(group, "__dict__", {}).items()}
+    assert (flat["step2_epochs"], flat["alphas"], flat["pos"]) == (3, [25.0], "7")
 
 
-@pytest.mark.parametrize("command", command_names())
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_setting_has_help(command, capsys):
     with pytest.raises(SystemExit): make_parser(command).parse_args(["--help"])
     help_text = capsys.readouterr().out
-    bare = [a.dest for a in make_parser(command)._actions if a.dest not in ("help", "print_config") and not (a.help or "").strip(" ")]
+    bare = [a.dest for a in make_parser(command)._actions
+            if a.dest not in ("help", "print_config") and not (a.help or "").strip(" ")]
     assert not bare, f"settings of {command} without help: {bare}"
     assert "--config" in help_text
 
@@ -43,10 +44,12 @@ def test_a_wrong_setting_is_named_with_its_place(tmp_path, capsys):
 
 
 def test_what_a_user_can_mend_is_one_line_and_exit_code_2(tmp_path):
-    result = subprocess.run([sys.executable, "-m", "ambiguity_nb", "hardness", "--data", str(tmp_path / "none.csv")], capture_output=True, text=True)
+    words = [sys.executable, "-m", "ambiguity_nb", "hardness", "--data", str(tmp_path / "none.csv")]
+    result = subprocess.run(words, capture_output=True, text=True)
     assert result.returncode == 2 and "Traceback" not in result.stderr and "none.csv" in result.stderr.splitlines()[-1]
 
 
 def test_help_answers_without_torch():
     code = "import sys; from ambiguity_nb.jobs.cli import main; main(['--help']); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "False"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "False"

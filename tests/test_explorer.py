@@ -1,6 +1,6 @@
 """The explorer in a real JupyterLab, in headless Chromium: run the notebook, click and lasso, see image and Python change.
 
-Both maps, the canvas of ipywidgets and the WebGL scatter of jupyter-scatter, take the same real mouse events; Chromium draws WebGL in software.
+Both maps, our own canvas and the WebGL scatter of jupyter-scatter, take the same real mouse events; Chromium draws WebGL in software.
 """
 import base64
 import json
@@ -24,12 +24,14 @@ MAPS = ("widgets", "jscatter")  # in the order of the notebook's cells
 CELL = """
 import json
 import numpy as np
-from ambiguity_nb.data import load_samples
 from ambiguity_nb.explorer import PatternExplorer
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.study import RealSamples
 inputs = load_samples("digits", "all").subset(slice(0, 60))
 at = np.stack([np.arange(60) % 10, np.arange(60) // 10], 1).astype(np.float32)
-explorer = PatternExplorer(at, np.arange(60) // 20, inputs, inputs.x.reshape(60, -1), np.linspace(0, 1, 60), {"test": (inputs, inputs.x.reshape(60, -1))},
-                           {"test": {"aum": np.linspace(0, 1, 60)}}, prototypes=(4, 34, 54), others=at[:50] + .5, scatter="MAP")
+real = RealSamples(inputs, inputs.x.reshape(60, -1), np.eye(10)[inputs.y], {"aum": np.linspace(0, 1, 60)})
+explorer = PatternExplorer(at, np.arange(60) // 20, inputs, inputs.x.reshape(60, -1), np.linspace(0, 1, 60), {"test": real},
+                           prototypes=(4, 34, 54), others=(at[:50] + .5, inputs.subset(slice(0, 50))), scatter="MAP")
 calls = []
 explorer.on_select(lambda s: (calls.append(s.tolist()), open("MAP.json", "w").write(json.dumps(calls))))
 explorer
@@ -156,7 +158,8 @@ class Explorer:
         self.page.mouse("mousePressed", path[0], **keys)
         for at in path[1:]:
             self.page.mouse("mouseMoved", at, **keys)
-            time.sleep(.05)  # it leaves out moves that follow within 10 ms
+            self.page.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            time.sleep(.05)  # it leaves out moves that follow within 10 ms, and a busy page takes them in one go
         self.page.mouse("mouseReleased", path[-1], buttons=0, **keys)
 
 
@@ -204,6 +207,34 @@ def test_keyboard_does_the_same(explorer):
     wait(lambda: "input 5 " in explorer.text, 20, "showing input 5")
     assert explorer.calls[-1] == [5]
     if explorer.name == "jscatter": wait(lambda: explorer.js("[...scatter.get('selectedPoints')]") == [55], 10, "the map's own selection")
+
+
+@pytest.mark.slow
+def test_arrow_keys_go_from_point_to_point_on_the_canvas(page):
+    shown = Explorer(page, "widgets")
+    shown.js("canvas().scrollIntoView({block: 'center'})")
+    time.sleep(1)
+    shown.drag(shown.point(23))
+    wait(lambda: shown.calls[-1] == [23], 20, "choosing input 23")
+    for key, modifiers, want in (("ArrowRight", 0, [24]), ("ArrowUp", 0, [34]), ("ArrowLeft", 8, [33, 34]), ("Escape", 0, [])):
+        page("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, modifiers=modifiers)
+        wait(lambda want=want: shown.calls[-1] == want, 20, f"{want} after {key}")
+    screenshot(page, "keys-widgets.png")
+
+
+@pytest.mark.slow
+def test_python_chooses_and_the_canvas_draws_a_color_per_pattern(page):
+    shown = Explorer(page, "widgets")
+    shown.js("canvas().scrollIntoView({block: 'center'})")
+    shown.js("cell.querySelector('.widget-text input[type=number]').focus()")
+    shown.js("(i => { i.value = '7'; i.dispatchEvent(new Event('change', {bubbles: true})); })(cell.querySelector('.widget-text input[type=number]'))")
+    wait(lambda: shown.calls[-1] == [7], 20, "choosing input 7 in Python")
+    pixel = "(i => { const k = canvas().width / parseFloat(canvas().style.width), [x, y] = map.points[i]; return [...map.getContext('2d').getImageData(Math.round(x * k), Math.round(y * k), 1, 1).data]; })"
+    wait(lambda: shown.js(f"{pixel}(7)")[0] < 40, 10, "drawing the chosen point in full color")
+    for i, color in zip((7, 27, 47), pattern_colors(3), strict=True):
+        got, strength = shown.js(f"{pixel}({i})"), .9 if i == 7 else .35
+        want = [round(255 + (int(color[j:j + 2], 16) - 255) * strength) for j in (1, 3, 5)]
+        assert all(abs(a - b) <= 6 for a, b in zip(got, want, strict=False)), (i, got, want)
 
 
 @pytest.mark.slow

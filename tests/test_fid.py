@@ -8,7 +8,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from ambiguity_nb.fid import FEATURE_SPACES, Statistics, as_features, bootstrap_frechet, frechet_distance, gaussian_frechet
+from ambiguity_nb.fid import (FEATURE_SPACES, Statistics, as_features, bootstrap_frechet, frechet_distance,
+                              gaussian_frechet)
 
 
 def sets(n, dims, seed=0):
@@ -27,7 +28,8 @@ def by_sqrtm(a, b):
 def by_eigenvalues(a, b):
     "What torchmetrics does: eigenvalues of the unsymmetric product."
     s1, s2 = (torch.from_numpy(np.cov(x.T)) for x in (a, b))
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + s1.trace() + s2.trace() - 2 * torch.linalg.eigvals(s1 @ s2).sqrt().real.sum())
+    cross = torch.linalg.eigvals(s1 @ s2).sqrt().real.sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + s1.trace() + s2.trace() - 2 * cross)
 
 
 def ours(a, b):
@@ -73,7 +75,8 @@ def test_bootstrap_interval_covers():
     inside = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        _, low, high = bootstrap_frechet(rng.standard_normal((200, 3)), rng.standard_normal((200, 3)) + 1, n_resamples=60, seed=seed)
+        a, b = rng.standard_normal((200, 3)), rng.standard_normal((200, 3)) + 1
+        _, low, high = bootstrap_frechet(a, b, n_resamples=60, seed=seed)
         inside += low <= 3 <= high
     assert inside >= 16
 
@@ -84,7 +87,7 @@ def test_inception_equals_torch_fidelity(tmp_path):
 
     torch.manual_seed(0)
     net = FidInception().net
-    for name, value in net.state_dict().items():  # weights that keep the signal alive through all layers, borders and statistics included
+    for name, value in net.state_dict().items():  # weights that let the signal through, borders and statistics included
         if name.endswith("conv.weight"): torch.nn.init.kaiming_normal_(value)
         elif name.endswith("bn.running_mean"): value.normal_(0, .2)
         elif name.endswith("bn.running_var"): value.uniform_(.5, 1.5)
@@ -100,7 +103,8 @@ def test_inception_equals_torch_fidelity(tmp_path):
 
 
 def test_import_is_light():
-    code = "import sys, ambiguity_nb.fid; assert not {'scipy.linalg', 'torchvision.models', 'sklearn'} & set(sys.modules)"
+    heavy = "{'scipy.linalg', 'torchvision.models', 'sklearn'}"
+    code = f"import sys, ambiguity_nb.fid; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -24,11 +24,14 @@ def test_wandb_offline_keeps_the_same_records_locally(tmp_path, monkeypatch):
     offline = list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(offline) == 1
     deadline = time.time() + 30  # wandb's own process writes the file
-    for expected in (b"gan/loss", b"seed0-step1/histogram", b'_type\x82\x01\x0b"histogram"'):  # the last: as a histogram, not as a list
-        while expected not in offline[0].read_bytes(): assert time.time() < deadline, f"{expected} is not in the offline run"
+    # the last: as a histogram, not as a list
+    for expected in (b"gan/loss", b"seed0-step1/histogram", b'_type\x82\x01\x0b"histogram"'):
+        while expected not in offline[0].read_bytes():
+            assert time.time() < deadline, f"{expected} is not in the offline run"
     assert list((run.folder / "wandb").glob("offline-run-*/files/media/images/figures/*.png"))
-    assert [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == [{"phase": "gan", "epoch": 1, "loss": .5},
-                                                                                                               {"epoch": 1, "phase": "seed0-step1", "histogram": [1, 0, 3]}]
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"phase": "gan", "epoch": 1, "loss": .5},
+                     {"epoch": 1, "phase": "seed0-step1", "histogram": [1, 0, 3]}]
     assert Path(run.folder / "figures" / "losses.png").exists()
 
 
@@ -38,4 +41,5 @@ def test_wandb_missing_is_said_before_work(tmp_path, monkeypatch):
     from ambiguity_nb.jobs.run import RunFolder, open_run
 
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ModuleNotFoundError, match=r"ambiguity_nb\[wandb\]"): open_run("demo", {}, RunFolder(run_folder=tmp_path, wandb="offline"))
+    with pytest.raises(ModuleNotFoundError, match=r"ambiguity_nb\[wandb\]"):
+        open_run("demo", {}, RunFolder(run_folder=tmp_path, wandb="offline"))

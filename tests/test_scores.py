@@ -9,35 +9,21 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
-from ambiguity_nb.data import Samples, from_arrays, load_samples
+from ambiguity_nb.data import Samples, from_arrays
 from ambiguity_nb.gradients import gradient_norms, label_gradients
 from ambiguity_nb.hardness_types import inject
 from ambiguity_nb.models import evaluating
 from ambiguity_nb.replay import characterize_trees, replay
-from ambiguity_nb.scores import (
-    ALLSH,
-    AUM,
-    BASELINES,
-    SCORES,
-    Cleanlab,
-    ConfAgree,
-    EL2N,
-    GraNd,
-    Prototypicality,
-    Score,
-    ScoreSet,
-    VoG,
-    characterize,
-    dropout_members,
-    margin,
-)
-from ambiguity_nb.training import Hook, HookError, fit
+from ambiguity_nb.score_gallery import _dropout_members, margin
+from ambiguity_nb.scores import SCORES, Score, ScoreSet, characterize
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Hook, HookError, KeepBest, Measure, Patience, Training, evaluate, fit, new_lows
 
 
 def small() -> nn.Module:
     "Convolution, BatchNorm and dropout for 8x8 images."
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 32), nn.ReLU(),
-                         nn.Dropout(.2), nn.Linear(32, 10))
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                         nn.Linear(128, 32), nn.ReLU(), nn.Dropout(.2), nn.Linear(32, 10))
 
 
 @pytest.fixture(scope="module")
@@ -50,34 +36,40 @@ def planted():
 @pytest.fixture(scope="module")
 def found(planted):
     "All scores of them."
-    return characterize(small, planted.samples, n_epochs=6, lr=5e-3, settle=True)
+    return characterize(small, planted.samples, "all", Training(n_epochs=6, lr=5e-3), keep=["settling"])
 
 
-def test_registry_holds_thirteen_scores_and_the_baselines():
-    named = {"aum", "cleanlab", "conf_agree", "data_iq", "data_maps", "grand", "el2n", "forgetting", "loss", "prototypicality", "vog", "allsh", "detector"}
-    assert set(SCORES) == named | set(BASELINES)
+def test_registry_holds_the_scores_and_the_baselines():
+    named = {"aum", "cleanlab", "conf_agree", "data_iq", "data_maps", "grand", "el2n", "forgetting", "loss",
+             "prototypicality", "vog", "allsh", "detector"}
+    baselines = {name for name, score in SCORES.items() if score.baseline}
+    assert {"random", "last_loss", "entropy", "input_norm"} <= baselines and not named & baselines
+    assert named <= set(SCORES)
 
 
 @pytest.mark.parametrize("name", sorted(SCORES))
 def test_every_score_is_finite_and_aligned_with_ids(name, planted, found):
     assert found.values(name).shape == found.hardness(name).shape == (500,)
-    assert found.values(name).dtype == np.float64 and np.isfinite(found.values(name)).all() and np.isfinite(found.hardness(name)).all()
+    assert found.values(name).dtype == np.float64
+    assert np.isfinite(found.values(name)).all() and np.isfinite(found.hardness(name)).all()
     assert list(found.frame.index) == list(planted.samples.ids)
     order = pd.Series(found.values(name)).rank(), pd.Series(found.hardness(name)).rank()
     assert abs(order[0].corr(order[1])) > .999 or name == "random"  # the same ranking, one way or the other
-    if SCORES[name].finds_mislabelled: assert roc_auc_score(planted.flags, found.hardness(name)) > .5
+    if SCORES[name].finds_mislabeled: assert roc_auc_score(planted.flags, found.hardness(name)) > .5
 
 
 def test_scoring_changes_nothing_in_training(planted):
     model = small()
-    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
+    state = torch.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
     before = copy.deepcopy(model.state_dict())
-    scored = characterize(model, planted.samples, n_epochs=3, lr=5e-3)
+    scored = characterize(model, planted.samples, "all", Training(n_epochs=3, lr=5e-3))
     assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     bare = copy.deepcopy(model)
-    fit(bare, planted.samples, 3, lr=5e-3, device="cpu")
-    assert all(torch.equal(v, bare.state_dict()[k]) for k, v in scored.model.cpu().state_dict().items())  # BatchNorm's buffers among them
+    fit(bare, planted.samples, Training(n_epochs=3, lr=5e-3), device="cpu")
+    ours = scored.model.cpu().state_dict()                                     # BatchNorm's buffers are among them
+    assert all(torch.equal(v, bare.state_dict()[k]) for k, v in ours.items())
     assert all(p.grad is None or not p.grad.any() for p in scored.model.parameters())
 
 
@@ -91,7 +83,7 @@ class Interrupt(Hook):
 
 @pytest.mark.parametrize("after", [2, 5])
 def test_interrupted_run_resumes_to_the_same_scores(after, planted, found, tmp_path):
-    options = {"n_epochs": 6, "lr": 5e-3, "settle": True, "checkpoint": tmp_path}
+    options = {"training": Training(n_epochs=6, lr=5e-3), "keep": ["settling"], "folder": tmp_path}
     with pytest.raises(KeyboardInterrupt): characterize(small, planted.samples, hooks=[Interrupt(after)], **options)
     resumed = characterize(small, planted.samples, hooks=[Interrupt(0)], **options)
     for name in found.names: np.testing.assert_array_equal(resumed.values(name), found.values(name), err_msg=name)
@@ -102,8 +94,9 @@ def test_interrupted_run_resumes_to_the_same_scores(after, planted, found, tmp_p
 
 @pytest.mark.parametrize("name", ["wine", "breast-cancer", "two-gaussians"])
 def test_tables_of_two_and_more_classes(name):
-    noisy = inject(load_samples(name).split((.3, .7))[0] if name == "two-gaussians" else load_samples(name), "uniform", .1)
-    scored = characterize("tabular_mlp", noisy.samples, n_epochs=5, lr=5e-3)
+    table = load_samples(name)
+    noisy = inject(table.split((.3, .7))[0] if name == "two-gaussians" else table, "uniform", .1)
+    scored = characterize("tabular_mlp", noisy.samples, "all", Training(n_epochs=5, lr=5e-3))
     assert np.isfinite(scored.frame.select_dtypes("number")).all(axis=None)
     assert roc_auc_score(noisy.flags, scored.hardness("loss")) > .7
 
@@ -111,13 +104,13 @@ def test_tables_of_two_and_more_classes(name):
 def test_a_class_without_samples_and_a_class_of_one(planted):
     part = planted.samples.subset(planted.samples.y != 3)
     lonely = part.subset(np.r_[np.flatnonzero(part.y != 5), np.flatnonzero(part.y == 5)[:1]])
-    scored = characterize(small, lonely, n_epochs=2)
+    scored = characterize(small, lonely, "all", Training(n_epochs=2))
     assert np.isfinite(scored.frame.select_dtypes("number")).all(axis=None)
 
 
 def test_constant_input_and_three_samples():
     flat = from_arrays(np.full((3, 1, 12, 12), 7, np.uint8), [0, 1, 1])
-    scored = characterize("lenet", flat, n_epochs=2, batch_size=1)
+    scored = characterize("lenet", flat, "all", Training(n_epochs=2, batch_size=1))
     assert np.isfinite(scored.frame.select_dtypes("number")).all(axis=None)
 
 
@@ -128,28 +121,38 @@ def test_a_perfect_score_is_perfect_and_directions_hold(planted):
         def start(self, n_samples, n_classes, n_epochs): pass
         def values(self): return 1. - planted.flags
 
-    scored = characterize(small, planted.samples, [Oracle], n_epochs=1)
-    assert roc_auc_score(planted.flags, scored.hardness("oracle")) == average_precision_score(planted.flags, scored.hardness("oracle")) == 1
+    scored = characterize(small, planted.samples, [Oracle], Training(n_epochs=1)).hardness("oracle")
+    assert roc_auc_score(planted.flags, scored) == average_precision_score(planted.flags, scored) == 1
 
 
 def test_wrong_input_is_refused_before_training(planted):
     samples = planted.samples
     with pytest.raises(ValueError, match="unknown score 'aumm'"): characterize(small, samples, ["aumm"])
-    with pytest.raises(ValueError, match=r"expected logits \(2, 10\)"): characterize(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), samples)
-    with pytest.raises(ValueError, match=r"gives \(2, 10, 1\)"): characterize(nn.Sequential(small(), nn.Unflatten(1, (10, 1))), samples)
-    with pytest.raises(ValueError, match="expected some of 1..3"): characterize(small, samples, [GraNd([4])], n_epochs=3)
-    with pytest.raises(ValueError, match="at least 2 epochs"): characterize(small, samples, ["vog"], n_epochs=1)
-    with pytest.raises(ValueError, match="noise level"): characterize("tabular_mlp", load_samples("wine"), [ALLSH(noise=0)])
-    with pytest.raises(ValueError, match="members='snapshots'"): characterize("cnn", load_samples("mnist-5k").subset(range(9)), [ConfAgree(members="dropout")])
-    with pytest.raises(ValueError, match="need embeddings"): characterize(small, samples, ["prototypicality"], dynamics="train")
+    with pytest.raises(ValueError, match=r"expected logits \(2, 10\)"):
+        characterize(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), samples)
+    with pytest.raises(ValueError, match=r"gives \(2, 10, 1\)"):
+        characterize(nn.Sequential(small(), nn.Unflatten(1, (10, 1))), samples)
+    with pytest.raises(ValueError, match="expected some of 1..3"):
+        characterize(small, samples, [SCORES["grand"]([4])], Training(n_epochs=3))
+    with pytest.raises(ValueError, match="at least 2 epochs"):
+        characterize(small, samples, ["vog"], Training(n_epochs=1))
+    with pytest.raises(ValueError, match="noise level"):
+        characterize("tabular_mlp", load_samples("wine"), [SCORES["allsh"](noise=0)])
+    with pytest.raises(ValueError, match="members='snapshots'"):
+        characterize("cnn", load_samples("mnist-5k").subset(range(9)), [SCORES["conf_agree"](members="dropout")])
+    with pytest.raises(ValueError, match="need embeddings"):
+        characterize(small, samples, ["prototypicality"], dynamics="train")
     with pytest.raises(ValueError, match="runs is 0"): characterize(small, samples, runs=0)
     with pytest.raises(TypeError, match="expected an nn.Module"): characterize(3, samples)
     with pytest.raises(TypeError, match="returned a str"): characterize(lambda: "lenet", samples)
-    with pytest.raises(FileNotFoundError): characterize(small, samples, [SCORES["detector"]("/nowhere/detector.safetensors")])
+    with pytest.raises(FileNotFoundError):
+        characterize(small, samples, [SCORES["detector"]("/nowhere/detector.safetensors")])
 
     convolutions = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
-    with pytest.raises(ValueError, match="runs no nn.Linear.*dynamics='train'"): characterize(convolutions, samples, ["loss"])
-    assert characterize(convolutions, samples, ["loss", "aum", "grand"], n_epochs=1, dynamics="train").names == ["loss", "aum", "grand"]
+    with pytest.raises(ValueError, match="runs no nn.Linear.*dynamics='train'"):
+        characterize(convolutions, samples, ["loss"])
+    names = ["loss", "aum", "grand"]
+    assert characterize(convolutions, samples, names, Training(n_epochs=1), dynamics="train").names == names
 
     class Blocks(nn.Module):
         "Lets no gradient through."
@@ -159,7 +162,7 @@ def test_wrong_input_is_refused_before_training(planted):
         def forward(self, x): return self.head(x.detach().flatten(1))
 
     with pytest.raises(ValueError, match="lets no gradient through"): characterize(Blocks, samples, ["vog"])
-    assert characterize(Blocks, samples, ["grand"], n_epochs=1).values("grand").min() > 0
+    assert characterize(Blocks, samples, ["grand"], Training(n_epochs=1)).values("grand").min() > 0
 
 
 def test_nan_logits_name_the_samples(planted):
@@ -171,31 +174,36 @@ def test_nan_logits_name_the_samples(planted):
         def forward(self, x):
             self.steps += self.training
             logits = self.head(x.flatten(1))
-            return torch.where((x.flatten(1).sum(1) > 0)[:, None] & (self.steps > 3), torch.nan, logits) if self.training else logits
+            broken = (x.flatten(1).sum(1) > 0)[:, None] & (self.steps > 3)
+            return torch.where(broken, torch.nan, logits) if self.training else logits
 
-    bright = planted.samples.replace(x=np.where(np.arange(500)[:, None, None, None] == 77, np.uint8(255), planted.samples.x // 4).astype(np.uint8))
+    white = np.arange(500)[:, None, None, None] == 77
+    bright = planted.samples.replace(x=np.where(white, np.uint8(255), planted.samples.x // 4).astype(np.uint8))
     with pytest.raises(HookError, match="NaN or infinite, ids .'img-077'"): characterize(Breaks, bright, ["aum"])
 
 
 def test_train_dynamics_cost_no_pass_and_agree(planted):
-    free = characterize(small, planted.samples, ["aum", "data_maps", "loss", "cleanlab", "detector"], n_epochs=6, lr=5e-3, dynamics="train")
+    names = ["aum", "data_maps", "loss", "cleanlab", "detector"]
+    free = characterize(small, planted.samples, names, Training(n_epochs=6, lr=5e-3), dynamics="train")
     assert "evaluation passes" in free.cost.index and free.cost.seconds["evaluation passes"] == 0
     assert min(roc_auc_score(planted.flags, free.hardness(n)) for n in free.names) > .8
 
 
 def test_early_stopping_leaves_every_score_whole(planted):
     train, validation = planted.samples.split((.8, .2))
-    stopped = characterize(small, train, n_epochs=30, lr=2e-2, validation=validation, patience=2)
+    measure = Measure(lambda model: {"val_loss": evaluate(model, validation)["loss"]})
+    hooks = [measure, KeepBest(), Patience(2, new_lows)]
+    stopped = characterize(small, train, "all", Training(n_epochs=30, lr=2e-2), hooks=hooks)
     assert 3 <= len(stopped.history) < 30
     assert np.isfinite(stopped.frame.select_dtypes("number")).all(axis=None)
     assert stopped.curves.shape == (len(stopped.history), len(train))
 
 
 def test_runs_differ_and_average(planted):
-    both = characterize(small, planted.samples, ["aum", "data_iq"], n_epochs=2, runs=2)
+    both = characterize(small, planted.samples, ["aum", "data_iq"], Training(n_epochs=2), runs=2)
     assert not np.array_equal(*both.runs("aum"))
     for run in range(2):
-        alone = characterize(small, planted.samples, ["aum"], n_epochs=2, seed=run)
+        alone = characterize(small, planted.samples, ["aum"], Training(n_epochs=2), seed=run)
         np.testing.assert_array_equal(alone.hardness("aum"), both.runs("aum")[run])
 
 
@@ -203,27 +211,31 @@ def test_out_of_sample_probabilities_are_out_of_sample():
     # labels are pure chance: in sample a large network knows them by heart, out of sample nobody does
     rng = np.random.default_rng(0)
     noise = from_arrays(rng.normal(size=(300, 20)).astype(np.float32), rng.integers(0, 2, 300))
-    scored = characterize(lambda: nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 2)), noise,
-                          [Cleanlab().named("inside"), Cleanlab(out_of_sample=True).named("outside")], n_epochs=60, lr=1e-2)
+    both = [SCORES["cleanlab"]().named("inside"), SCORES["cleanlab"](out_of_sample=True).named("outside")]
+    scored = characterize(lambda: nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 2)), noise, both,
+                          Training(n_epochs=60, lr=1e-2))
     assert scored.values("inside").mean() > .95 and .35 < scored.values("outside").mean() < .65
-    assert "out of sample" in scored.summary().measured["outside"] and "in sample" in scored.summary().measured["inside"]
+    measured = scored.summary().measured
+    assert "out of sample" in measured["outside"] and "in sample" in measured["inside"]
 
 
 def test_memory_mapped_samples_and_logits(planted, tmp_path):
     np.save(tmp_path / "x.npy", planted.samples.x)
     mapped = planted.samples.replace(x=np.load(tmp_path / "x.npy", mmap_mode="r"))
-    scored = characterize(small, mapped, ["aum", "allsh", "vog"], n_epochs=2)
-    plain = characterize(small, planted.samples, ["aum", "allsh", "vog"], n_epochs=2)
-    for name in scored.names: np.testing.assert_array_equal(scored.values(name), plain.values(name))
+    scored = characterize(small, mapped, ["aum", "allsh", "vog"], Training(n_epochs=2))
+    in_memory = characterize(small, planted.samples, ["aum", "allsh", "vog"], Training(n_epochs=2))
+    for name in scored.names: np.testing.assert_array_equal(scored.values(name), in_memory.values(name))
     logits = np.random.default_rng(0).normal(size=(3, 500, 10)).astype(np.float32)
     np.save(tmp_path / "logits.npy", logits)
     again = replay(np.load(tmp_path / "logits.npy", mmap_mode="r"), planted.samples)
-    np.testing.assert_allclose(again.values("aum"), np.mean([margin(torch.from_numpy(z), torch.from_numpy(planted.samples.y)).numpy() for z in logits], 0), rtol=1e-5)
+    y = torch.from_numpy(planted.samples.y)
+    margins = np.mean([margin(torch.from_numpy(z), y).numpy() for z in logits], 0)
+    np.testing.assert_allclose(again.values("aum"), margins, rtol=1e-5)
 
 
 def test_parquet_holds_the_frame(found, tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(found.to_parquet(tmp_path / "deep" / "scores.parquet")), found.frame)
-    assert "aum" in found._repr_html_() and "17 scores" in repr(found)
+    assert "aum" in found._repr_html_() and f"{len(SCORES)} scores" in repr(found)
 
 
 def test_settling_ends_at_one_and_leaves_out_what_needs_no_training(found):
@@ -236,18 +248,19 @@ def test_dropout_members_leave_no_trace():
     model = small().train()
     x = torch.randn(6, 1, 8, 8)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    first, second = dropout_members(model, x, 5, seed=1), dropout_members(model, x, 5, seed=1)
-    assert torch.equal(first, second) and not torch.equal(first, dropout_members(model, x, 5, seed=2))
+    first, second = _dropout_members(model, x, 5, seed=1), _dropout_members(model, x, 5, seed=1)
+    assert torch.equal(first, second) and not torch.equal(first, _dropout_members(model, x, 5, seed=2))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()) and model.training
     assert torch.equal(torch.get_rng_state(), state) and not any(m._forward_hooks for m in model.modules())
     with evaluating(model), torch.no_grad(): plain = model(x)
-    many = dropout_members(model, x, 3000, seed=0).mean(0)     # the head is linear after the dropout: masks average out
+    many = _dropout_members(model, x, 3000, seed=0).mean(0)     # linear after the dropout: masks average out
     torch.testing.assert_close(many, plain, rtol=.1, atol=.05)
 
 
-@pytest.mark.parametrize("options", [{"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": (3, 2), "groups": 2, "bias": False},
-                                     {"kernel_size": 3, "dilation": 2, "padding": "same"}, {"kernel_size": 1, "groups": 4},
-                                     {"kernel_size": 5, "padding": 2, "padding_mode": "circular"}])
+@pytest.mark.parametrize("options", [
+    {"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": (3, 2), "groups": 2, "bias": False},
+    {"kernel_size": 3, "dilation": 2, "padding": "same"}, {"kernel_size": 1, "groups": 4},
+    {"kernel_size": 5, "padding": 2, "padding_mode": "circular"}])
 def test_closed_form_of_gradient_norms(options):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(4, 8, **options), nn.ReLU(inplace=True), nn.Flatten(), nn.LazyLinear(3)).eval()
@@ -260,7 +273,7 @@ def test_closed_form_of_gradient_norms(options):
 def test_many_classes_and_shuffled_batches_against_numpy():
     rng = np.random.default_rng(0)
     logits, y = rng.normal(size=(4, 50, 101)).astype(np.float32), rng.integers(0, 101, 50)
-    scores = ScoreSet([AUM(), EL2N([1, 3]), ConfAgree(2)]).start(50, 101, 4)
+    scores = ScoreSet([SCORES["aum"](), SCORES["el2n"]([1, 3]), SCORES["conf_agree"](2)]).start(50, 101, 4)
     for epoch in logits:
         for rows in np.array_split(rng.permutation(50), 7):
             index = torch.from_numpy(rows)
@@ -270,11 +283,13 @@ def test_many_classes_and_shuffled_batches_against_numpy():
     own, others = np.take_along_axis(logits, y[None, :, None], 2)[..., 0], logits.copy()
     others[:, np.arange(50), y] = -np.inf
     np.testing.assert_allclose(scores["aum"].values(), (own - others.max(2)).mean(0), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(scores["el2n"].values(), np.linalg.norm(probs[[0, 2]] - np.eye(101)[y], axis=2).mean(0), rtol=1e-5)
+    errors = np.linalg.norm(probs[[0, 2]] - np.eye(101)[y], axis=2)
+    np.testing.assert_allclose(scores["el2n"].values(), errors.mean(0), rtol=1e-5)
     mean = probs[2:].mean(0)
     np.testing.assert_allclose(scores["conf_agree"].values(), mean.max(1), rtol=1e-5)
     def entropy(p): return -(p * np.log(p)).sum(-1)
-    np.testing.assert_allclose(scores["conf_agree"].ambiguity(), entropy(mean) - entropy(probs[2:]).mean(0), rtol=1e-3, atol=1e-5)
+    want = entropy(mean) - entropy(probs[2:]).mean(0)
+    np.testing.assert_allclose(scores["conf_agree"].ambiguity(), want, rtol=1e-3, atol=1e-5)
 
 
 def test_prototypicality_against_a_plain_computation(planted):
@@ -284,18 +299,21 @@ def test_prototypicality_against_a_plain_computation(planted):
         def eval_batch(self, index, logits, y, embeddings): self.embeddings[index] = embeddings
 
     keep = Keep()
-    scored = characterize(small, planted.samples, [Prototypicality(), VoG(2)], n_epochs=2, hooks=[keep])
+    scores = [SCORES["prototypicality"](), SCORES["vog"](2)]
+    scored = characterize(small, planted.samples, scores, Training(n_epochs=2), hooks=[keep])
     y, e = planted.samples.y, keep.embeddings
-    centres = np.stack([e[y == k].mean(0) for k in range(10)])[y]
-    cosine = (e * centres).sum(1) / np.linalg.norm(e, axis=1) / np.linalg.norm(centres, axis=1)
+    centers = np.stack([e[y == k].mean(0) for k in range(10)])[y]
+    cosine = (e * centers).sum(1) / np.linalg.norm(e, axis=1) / np.linalg.norm(centers, axis=1)
     np.testing.assert_allclose(scored.values("prototypicality"), 1 - cosine, rtol=1e-4, atol=1e-5)
     for k in range(10):
-        np.testing.assert_allclose([scored.values("vog")[y == k].mean(), scored.values("vog")[y == k].std()], [0, 1], atol=1e-6)
+        vog = scored.values("vog")[y == k]
+        np.testing.assert_allclose([vog.mean(), vog.std()], [0, 1], atol=1e-6)
 
 
 def test_last_loss_is_the_loss_of_the_final_model(planted, found):
     x, y = planted.samples.normalize(planted.samples.x), torch.from_numpy(planted.samples.y)
-    with evaluating(found.model), torch.no_grad(): want = F.cross_entropy(found.model(x), y, reduction="none")
+    with evaluating(found.model), torch.no_grad():
+        want = F.cross_entropy(found.model(x), y, reduction="none")
     np.testing.assert_allclose(found.values("last_loss"), want, rtol=1e-4, atol=1e-6)
     assert isinstance(found.samples, Samples)
 
@@ -320,7 +338,8 @@ def test_input_gradients_are_captums():
 
     torch.manual_seed(0)
     model, x, y = small().eval(), torch.randn(7, 1, 8, 8), torch.arange(7)
-    torch.testing.assert_close(label_gradients(model, x, y), Saliency(model).attribute(x.clone().requires_grad_(), target=y, abs=False))
+    theirs = Saliency(model).attribute(x.clone().requires_grad_(), target=y, abs=False)
+    torch.testing.assert_close(label_gradients(model, x, y), theirs)
 
 
 @pytest.mark.parametrize("package, name", [("xgboost", "XGBClassifier"), ("lightgbm", "LGBMClassifier")])
@@ -329,3 +348,60 @@ def test_other_boosted_trees_if_installed(package, name):
     noisy = inject(load_samples("wine"), "uniform", .1)
     scored = characterize_trees(estimator, noisy.samples)
     assert len(scored.curves) == 20 and roc_auc_score(noisy.flags, scored.hardness("loss")) > .9
+
+
+MINE = '''
+import numpy as np
+import torch
+
+from ambiguity_nb.scores import Score
+
+
+class MyScore(Score):
+    "One minus the last probability of the label."
+    name, needs, harder = "mine", ("eval",), "high"
+
+    def start(self, n_samples, n_classes, n_epochs): self.last = torch.zeros(n_samples)
+
+    def eval_batch(self, index, logits, y, embeddings):
+        self.last[index] = 1 - logits.softmax(1).gather(1, y[:, None]).squeeze(1)
+
+    def values(self): return self.last.double().numpy()
+'''
+
+
+def test_a_score_from_a_file_of_the_users_own(planted, found, tmp_path, monkeypatch):
+    (tmp_path / "my_scores.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    scored = characterize(small, planted.samples, ["my_scores:MyScore", "aum"], Training(n_epochs=6, lr=5e-3))
+    assert scored.names == ["mine", "aum"] and "mine" not in SCORES
+    np.testing.assert_allclose(scored.hardness("mine"), 1 - np.exp(-found.values("last_loss")), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(scored.values("aum"), found.values("aum"))
+
+    from my_scores import MyScore                                # the class and an object mean the same
+    for given in (MyScore, MyScore(), [MyScore]): assert [s.name for s in ScoreSet(given)] == ["mine"]
+    with pytest.raises(ValueError, match="score 'my_scores:Mine' was not found"): ScoreSet("my_scores:Mine")
+
+    from ambiguity_nb.jobs.hardness import Scoring, hardness     # and so on the command line
+    from ambiguity_nb.jobs.run import RunFolder
+    from ambiguity_nb.sources import Source
+
+    hardness(Source("wine"), Scoring(scores="my_scores:MyScore,aum"), Training(n_epochs=1), RunFolder(), progress=False)
+    table = pd.read_parquet(tmp_path / "runs" / "hardness" / "default" / "tables" / "scores.parquet")
+    assert {"mine_hardness", "aum_hardness"} <= set(table)
+
+
+def test_a_registered_score_joins_all_and_fits_where_the_others_do(planted):
+    class Constant(Score):
+        "Nothing at all."
+        name, needs, baseline, finds_mislabeled = "constant", (), True, False
+        def start(self, n_samples, n_classes, n_epochs): self.n = n_samples
+        def values(self): return np.zeros(self.n)
+
+    SCORES.register()(Constant)
+    try:
+        assert "constant" in [s.name for s in ScoreSet("all")] and "constant" in [s.name for s in ScoreSet("baselines")]
+        scored = characterize(small, planted.samples, ["constant", "random"], Training(n_epochs=1))
+        assert scored.names == ["constant", "random"] and scored["constant"].baseline
+    finally:
+        SCORES._things.pop("constant")

@@ -33,7 +33,8 @@ save_model(sys.argv[2], model)
 
 def start(folder: Path, weights: Path) -> subprocess.Popen:
     "The training script in a process of its own."
-    return subprocess.Popen([sys.executable, "-c", script, str(folder), str(weights)], stdout=subprocess.PIPE, text=True)
+    words = [sys.executable, "-c", script, str(folder), str(weights)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
 def kill_after(process: subprocess.Popen, steps: int) -> None:
@@ -49,7 +50,7 @@ def test_killed_five_times_ends_with_the_same_weights(tmp_path):
     process = start(tmp_path / "whole", tmp_path / "whole.safetensors")
     process.communicate()
     assert process.returncode == 0
-    # 10 steps an epoch: in the first epoch, at the very first step, in the middle, just after a checkpoint, in the last epoch
+    # 10 steps an epoch: in the first epoch, at its first step, in the middle, just after a checkpoint, in the last epoch
     for steps in (3, 1, 15, 11, 8):
         process = start(tmp_path / "cut", tmp_path / "cut.safetensors")
         kill_after(process, steps)

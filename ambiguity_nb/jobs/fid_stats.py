@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fid_stats', 'noise']
 
-# %% ../../nbs/jobs/fid_stats.ipynb #0e1dc29d
+# %% ../../nbs/jobs/fid_stats.ipynb #5569bc9f
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from ..generator_measures import draw_noise
 from ..models import load_classifier
 from ..sources import Source
 
-# %% ../../nbs/jobs/fid_stats.ipynb #b61bdb7c
+# %% ../../nbs/jobs/fid_stats.ipynb #d973cd62
 def fid_stats(
     source:Source=Source(), # of the reference set
-    features:str="dataset", # dataset (a LeNet trained on all classes), inception, module:object, or a classifier's file
+    features:str="dataset", # dataset, inception, module:object, or a classifier's file
     *,
     folder:Path=Path("runs/fid-stats"), # where statistics are kept
     download:bool=False, # fetch the Inception weights if they are not there
 )->Path: # the file
-    """Compute the feature statistics of a reference set for Fréchet distances, once. Returns the file's path.
+    """Compute the feature statistics of a reference set, once. Returns the file's path.
 
     Raises `ValueError` for unknown features, and what reading the source raises.
     """
@@ -34,7 +34,7 @@ def fid_stats(
     space.statistics(samples, folder=folder)
     return space.path_of(samples, folder)
 
-# %% ../../nbs/jobs/fid_stats.ipynb #29852c86
+# %% ../../nbs/jobs/fid_stats.ipynb #9b562fc5
 def noise(
     path:Path, # file to appear, ending in .safetensors
     n:int=2048, # rows
@@ -42,5 +42,5 @@ def noise(
     *,
     seed:int=0, # of the draw
 )->Path: # the file
-    "Write fixed test noise, so that different runs are measured on the same. Returns the file's path."
+    "Write fixed test noise, to measure different runs on the same. Returns the file's path."
     return save_state(path, {"noise": draw_noise(n, z_dim, seed), "seed": seed})

@@ -1,7 +1,7 @@
-"""All 13 scores and the baselines against the bare training; cost over N; gradient norms in closed form against torch.func.
+"""All scores against the bare training; cost over N; gradient norms in closed form against torch.func.
 
-LeNet, batch 64, 2 threads, on MNIST (AMBIGUITY_NB_DATA) or, without it, on the bundled 5,000 images repeated. The two sides are
-interleaved in one process; memory is the peak of a process of its own for each side.
+LeNet, batch 64, 2 threads, on MNIST (AMBIGUITY_NB_DATA) or, without it, on the bundled 5,000 images repeated. The two
+sides are interleaved in one process; memory is the peak of a process of its own for each side.
 """
 import argparse
 import os
@@ -17,17 +17,18 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from ambiguity_nb.data import Samples, load_samples
-from ambiguity_nb.gradients import gradient_norm_batches
+from ambiguity_nb.data import Samples
+from ambiguity_nb.gradients import gradient_batches
 from ambiguity_nb.models import lenet, resnet18
 from ambiguity_nb.scores import characterize
-from ambiguity_nb.training import fit
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Training, fit
 
 
 def images(n: int) -> Samples:
     "The first `n` MNIST images, or the bundled ones repeated."
     if (root := os.environ.get("AMBIGUITY_NB_DATA")) and (Path(root) / "MNIST" / "raw").exists():
-        return load_samples("mnist", root=root).subset(slice(0, n))
+        return load_samples("mnist", data_folder=root).subset(slice(0, n))
     base = load_samples("mnist-5k", "all")
     rows = np.resize(np.random.default_rng(0).permutation(len(base)), n)
     return Samples(base.x[rows], base.y[rows], base.classes, f"mnist-5k repeated to {n}")
@@ -43,11 +44,12 @@ def seconds(f) -> float:
 def against_training(n: int, n_epochs: int, rounds: int) -> None:
     "Bare training and training with all scores, interleaved; then where the difference went."
     samples, times, found = images(n), {"bare": [], "all": []}, None
-    characterize("lenet", images(500), n_epochs=2, device="cpu")  # imports and first calls
+    training = Training(n_epochs=n_epochs)
+    characterize("lenet", images(500), "all", Training(n_epochs=2), device="cpu")  # imports and first calls
     for _ in range(rounds):
-        times["bare"].append(seconds(lambda: fit(lenet(), samples, n_epochs, device="cpu")))
+        times["bare"].append(seconds(lambda: fit(lenet(), samples, training, device="cpu")))
         start = time.perf_counter()
-        found = characterize("lenet", samples, n_epochs=n_epochs, device="cpu")
+        found = characterize("lenet", samples, "all", training, device="cpu")
         times["all"].append(time.perf_counter() - start)
     bare, everything = (statistics.median(times[k]) for k in times)
     extra = [a / b - 1 for a, b in zip(times["all"], times["bare"], strict=True)]
@@ -65,21 +67,24 @@ def memory(n: int, n_epochs: int) -> None:
     for kind in ("bare", "all"):
         command = [sys.executable, __file__, "--peak", kind, "--n", str(n), "--epochs", str(n_epochs)]
         peaks[kind] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    print(f"\nPeak memory, {n} images: bare {peaks['bare']:.0f} MB, all scores {peaks['all']:.0f} MB, extra {peaks['all'] - peaks['bare']:.0f} MB (bars: 300 MB extra at 10,000 images, 2,048 MB in all at 60,000)")
+    print(f"\nPeak memory, {n} images: bare {peaks['bare']:.0f} MB, all scores {peaks['all']:.0f} MB, extra "
+          f"{peaks['all'] - peaks['bare']:.0f} MB (bars: 300 MB extra at 10,000 images, 2,048 MB in all at 60,000)")
 
 
 def peak(kind: str, n: int, n_epochs: int) -> None:
     "Print this process's peak memory in MB after one side's work."
     torch.set_num_threads(2)
-    if kind == "bare": fit(lenet(), images(n), n_epochs, device="cpu")
-    else: characterize("lenet", images(n), n_epochs=n_epochs, device="cpu")
+    if kind == "bare": fit(lenet(), images(n), Training(n_epochs=n_epochs), device="cpu")
+    else: characterize("lenet", images(n), "all", Training(n_epochs=n_epochs), device="cpu")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform != "darwin" else 1024) / 1024)
 
 
 def over_n(sizes: list[int]) -> None:
     "Time of three epochs with all scores for growing N: per sample it should stay the same."
-    characterize("lenet", images(500), n_epochs=2, device="cpu")  # imports and first calls
-    rows = {n: min(seconds(lambda n=n: characterize("lenet", images(n), n_epochs=3, device="cpu")) for _ in range(2)) for n in sizes}
+    def score(n, n_epochs=3): characterize("lenet", images(n), "all", Training(n_epochs=n_epochs), device="cpu")
+
+    score(500, 2)  # imports and first calls
+    rows = {n: min(seconds(lambda n=n: score(n)) for _ in range(2)) for n in sizes}
     table = pd.DataFrame({"seconds": rows, "ms per sample": {n: 1e3 * t / n for n, t in rows.items()}})
     slope = np.polyfit(np.log(list(rows)), np.log(list(rows.values())), 1)[0]
     print(f"\nAll scores, 3 epochs, over N: time grows as N^{slope:.2f}\n{table.round(3).to_string()}")
@@ -87,21 +92,24 @@ def over_n(sizes: list[int]) -> None:
 
 def gradients(n_lenet: int, n_resnet: int, rounds: int) -> None:
     "One pass of gradient norms against one training epoch on the same images."
-    print("\nGradient norms of all samples, as a multiple of one training epoch on them (medians; bar: 2 for the closed form)")
+    print("\nGradient norms of all samples, as a multiple of one training epoch on them "
+          "(medians; bar: 2 for the closed form)")
     for name, make, n in [("lenet", lenet, n_lenet), ("resnet18", resnet18, n_resnet)]:
         samples, model = images(n), make().eval()
         norms, ratios = {}, {"ghost": [], "func": []}
         for _ in range(rounds):
-            epoch = seconds(lambda m=make, s=samples: fit(m(), s, 1, device="cpu"))
+            epoch = seconds(lambda m=make, s=samples: fit(m(), s, Training(n_epochs=1), device="cpu"))
             for method, found in ratios.items():
                 start = time.perf_counter()
-                norms[method] = torch.cat([v for _, _, v in gradient_norm_batches(model, samples, 64, method)])
+                norms[method] = torch.cat([v for *_, v in gradient_batches(model, samples, "weights", 64, method)])
                 found.append((time.perf_counter() - start) / epoch)
         difference = float((norms["ghost"] / norms["func"] - 1).abs().max())
-        print(f"  {name:9s} {n:5d} images: closed form {statistics.median(ratios['ghost']):.2f}, torch.func {statistics.median(ratios['func']):.2f}, "
+        medians = {method: statistics.median(found) for method, found in ratios.items()}
+        print(f"  {name:9s} {n:5d} images: closed form {medians['ghost']:.2f}, torch.func {medians['func']:.2f}, "
               f"largest relative difference {difference:.0e}")
     x, y = samples.normalize(samples.x[:1]), torch.from_numpy(samples.y[:1])
-    one = sum(g.double().square().sum() for g in torch.autograd.grad(F.cross_entropy(model(x[:1]), y[:1]), list(model.parameters()))).sqrt()
+    one = torch.autograd.grad(F.cross_entropy(model(x[:1]), y[:1]), list(model.parameters()))
+    one = sum(g.double().square().sum() for g in one).sqrt()
     print(f"  against one plain backward pass: relative difference {abs(float(norms['ghost'][0] / one) - 1):.0e}")
 
 

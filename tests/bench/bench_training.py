@@ -1,7 +1,7 @@
 """The training loop on `Samples` against the same training with a `DataLoader` over torchvision's MNIST.
 
-Same LeNet, same Adam, same batch size, the two interleaved in one process. Needs full MNIST (AMBIGUITY_NB_DATA); without it the
-bundled 5,000 images are written in torchvision's layout first, so that both sides read the same files.
+Same LeNet, same Adam, same batch size, the two interleaved in one process. Needs full MNIST (AMBIGUITY_NB_DATA);
+without it the bundled 5,000 images are written in torchvision's layout first, so that both sides read the same files.
 """
 import argparse
 import os
@@ -68,15 +68,18 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = mnist_root(folder)
-        ways = {"DataLoader over torchvision": plain_epochs, "fit on Samples": our_epochs, "fit, bfloat16 autocast": lambda *a: our_epochs(*a, autocast=True)}
+        ways = {"DataLoader over torchvision": plain_epochs, "fit on Samples": our_epochs,
+                "fit, bfloat16 autocast": lambda *a: our_epochs(*a, autocast=True)}
         seconds = {name: [] for name in ways}
         for _ in range(args.rounds + 1):
             for name, way in ways.items(): seconds[name].append(way(root, args.n, args.epochs))
-    print(f"LeNet, {args.n} images, batch 64, {args.epochs} epochs, {torch.get_num_threads()} threads; median of {args.rounds} interleaved rounds after one warm-up")
+    print(f"LeNet, {args.n} images, batch 64, {args.epochs} epochs, {torch.get_num_threads()} threads; "
+          f"median of {args.rounds} interleaved rounds after one warm-up")
     base = statistics.median(seconds["DataLoader over torchvision"][1:])
     for name, values in seconds.items():
         median = statistics.median(values[1:])
-        print(f"  {name:30s} {median:7.2f} s  ({min(values[1:]):.2f}-{max(values[1:]):.2f})  {base / median:5.2f} times as fast")
+        spread = f"({min(values[1:]):.2f}-{max(values[1:]):.2f})"
+        print(f"  {name:30s} {median:7.2f} s  {spread}  {base / median:5.2f} times as fast")
 
 
 if __name__ == "__main__":
