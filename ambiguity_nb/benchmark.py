@@ -27,13 +27,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from tqdm.auto import tqdm
 
 from . import __version__
 from .core import Registry, as_plain, atomic_path, patch
 from .data import Samples
 from .hardness_types import HARDNESS_TYPES, Injected, inject
 from .models import MODELS, build_model, predict_logits
-from .score_gallery import Random
 from .scores import Characterization, ScoreSet, characterize
 from .sources import Source, from_openml
 from .training import Log, Training, fit
@@ -348,7 +348,7 @@ def _referee(cell:BenchmarkCell, grid:Grid, samples:Samples)->torch.nn.Module:
 def _train(work:_Work, samples:Samples)->Characterization:
     "The training that serves all scores."
     cell, grid = work.cell, work.grid
-    scores = [Random(cell.model_seed) if isinstance(score, Random) else score for score in ScoreSet(grid.scores)]
+    scores = [type(score)(seed=cell.model_seed) if score.draws else score for score in ScoreSet(grid.scores)]
     hooks = [Log(functools.partial(_note, work.notes, cell.name))] if work.notes else []
     return characterize(cell.model, samples, scores, grid.training(), seed=cell.model_seed, hooks=hooks)
 
@@ -497,6 +497,7 @@ def benchmark(
     scheduler:str|None=None, # address of a Dask scheduler, such as "tcp://host:8786"
     retry:bool=True, # try cells again that failed before
     after_cell:Callable[[dict], Any]|None=None, # gets each cell's settings, seconds and best score, and what is left
+    progress:bool=False, # a bar over cells
 )->pd.DataFrame: # results of the whole grid, as `Store.results` gives them
     """Compute the cells of a grid that a store does not have yet.
 
@@ -510,7 +511,8 @@ def benchmark(
     while pending := [cell for cell in cells if not store.done(cell, failed=not retry or deaths > 0)]:
         works = _works(pending, grid, samples, given, None if scheduler else store.folder / "epochs.jsonl")
         try:
-            for n, (cell, frame, record) in enumerate(_computed(works, n_jobs, scheduler), 1):
+            finished = tqdm(_computed(works, n_jobs, scheduler), "cells", len(works), leave=False, disable=not progress)
+            for n, (cell, frame, record) in enumerate(finished, 1):
                 _keep(store, cell, frame, record)
                 if after_cell: after_cell(_summary(cell, record, len(works) - n))
             break

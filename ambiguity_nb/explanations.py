@@ -48,7 +48,7 @@ def class_baselines(
 # %% ../nbs/08b_explanations.ipynb #4a3c113b
 EXPLAINERS = Registry("explainer")
 
-# %% ../nbs/08b_explanations.ipynb #18f67580
+# %% ../nbs/08b_explanations.ipynb #9915a28c
 @EXPLAINERS.register("gradient_shap")
 def _gradient_shap(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_samples:int, seed:int)->torch.Tensor:
     "Expected gradients; the same random points for every class."
@@ -57,7 +57,7 @@ def _gradient_shap(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_samples
     with seeded(seed), _numpy_seeded(seed):       # one input at a time keeps the expanded batch small
         return torch.cat([GradientShap(f).attribute(row[None], baselines, n_samples=n_samples) for row in x])
 
-# %% ../nbs/08b_explanations.ipynb #ccf66854
+# %% ../nbs/08b_explanations.ipynb #db9cbf66
 @EXPLAINERS.register("integrated_gradients")
 def _integrated_gradients(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_samples:int, seed:int)->torch.Tensor:
     "Integrated gradients, mean over the baselines."
@@ -66,7 +66,7 @@ def _integrated_gradients(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_
     settings = {"n_steps": n_samples, "internal_batch_size": max(256, len(x))}
     return torch.stack([IntegratedGradients(f).attribute(x, b[None], **settings) for b in baselines]).mean(0)
 
-# %% ../nbs/08b_explanations.ipynb #700404da
+# %% ../nbs/08b_explanations.ipynb #d592cf7f
 @EXPLAINERS.register("saliency", takes_baselines=False)
 def _saliency(f:Callable, x:torch.Tensor, baselines:None, n_samples:int, seed:int)->torch.Tensor:
     "The gradient at the input."
@@ -131,14 +131,14 @@ def explain(
     name = explainer if isinstance(explainer, str) else getattr(explainer, "__name__", str(explainer))
     return Explanation(maps, delta, total, name)
 
-# %% ../nbs/08b_explanations.ipynb #1284be56
+# %% ../nbs/08b_explanations.ipynb #88dd0a43
 def _check_baselines(baselines:torch.Tensor|None, x:torch.Tensor)->None:
     "Refuse missing baselines, and those of another shape."
     if baselines is not None and baselines.shape[1:] == x.shape[1:]: return
     got = "None" if baselines is None else f"of shape {tuple(baselines.shape)}"
     raise ValueError(f"`baselines` is {got} for inputs of shape {tuple(x.shape)}; use class_baselines(train)")
 
-# %% ../nbs/08b_explanations.ipynb #81fc4862
+# %% ../nbs/08b_explanations.ipynb #ae678d83
 def _mean_log_odds(model:nn.Module, x:torch.Tensor, mean:bool=True)->np.ndarray:
     "Log-odds of every class, of each input or their mean."
     with torch.no_grad(): odds = _log_odds(model(x)).double()
@@ -155,19 +155,19 @@ def _frozen(model:nn.Module)->Iterator[None]:
     finally:
         for p, flag in flags: p.requires_grad_(flag)
 
-# %% ../nbs/08b_explanations.ipynb #1b287209
+# %% ../nbs/08b_explanations.ipynb #c636709b
 def _picture(image:np.ndarray)->np.ndarray:
     "[H, W, 3] in [0, 1] of a raw image [C, H, W]."
     picture = image.transpose(1, 2, 0)[..., :3] / (255 if image.dtype == np.uint8 else 1)
     return picture.repeat(3, 2) if picture.shape[2] == 1 else picture
 
-# %% ../nbs/08b_explanations.ipynb #07548fcc
+# %% ../nbs/08b_explanations.ipynb #1a05b283
 @patch
 def scale(self:Explanation, show:Sequence[int]|slice=slice(None))->float:
     "The attribution of a pixel that is drawn in full color."
     return float(np.quantile(np.abs(self.maps.sum(2)[:, show]), .995)) or 1.
 
-# %% ../nbs/08b_explanations.ipynb #15d3b781
+# %% ../nbs/08b_explanations.ipynb #e73f5442
 @patch
 def draw(
     self:Explanation,
@@ -181,7 +181,9 @@ def draw(
     evidence = self.maps[row, k].sum(0)                      # channels of a pixel in one
     ax.imshow(1 - .25 * _picture(image), vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
-    return ax.imshow(np.maximum(evidence, 0), cmap="Reds", vmin=0, vmax=scale, alpha=np.clip(evidence / scale * 2, 0, 1))
+    ax.spines[:].set_visible(False)
+    shown, alpha = np.maximum(evidence, 0), np.clip(evidence / scale * 2, 0, 1)
+    return ax.imshow(shown, cmap="Reds", vmin=0, vmax=scale, alpha=alpha)
 
 # %% ../nbs/08b_explanations.ipynb #ba8348c2
 @patch
@@ -200,20 +202,24 @@ def plot(
     """
     import matplotlib.pyplot as plt
 
-    if self.maps.ndim != 5: raise ValueError(f"attributions of shape {self.maps.shape} are not of images; read `maps` as a table")
+    if self.maps.ndim != 5:
+        raise ValueError(f"attributions of shape {self.maps.shape} are not of images; read `maps` as a table")
     show = list(range(min(4, len(classes)))) if show is None else list(show)
-    if fig is None: fig = plt.figure(figsize=(1.4 * (1 + len(show)) + 1.2, 1.4 * len(images) + .35), layout="constrained")
+    size = 1.4 * (1 + len(show)) + 1.2, 1.4 * len(images) + .35
+    fig = plt.figure(figsize=size, layout="constrained") if fig is None else fig
     axes, scale = fig.subplots(len(images), 1 + len(show), squeeze=False), self.scale(show)
     for i, row in enumerate(axes):
         row[0].imshow(_picture(images[i]))
         row[0].set(xticks=[], yticks=[])
+        row[0].spines[:].set_visible(False)
         row[0].set_ylabel(_row_name(i, p, labels), fontsize=8)
         for ax, k in zip(row[1:], show, strict=True): drawn = self.draw(ax, i, k, images[i], scale)
-    for ax, title in zip(axes[0], ["image", *(f"for {classes[k]}" for k in show)], strict=True): ax.set_title(title, fontsize=8)
+    titles = ["image", *(f"for {classes[k]}" for k in show)]
+    for ax, title in zip(axes[0], titles, strict=True): ax.set_title(title, fontsize=8)
     _color_bar(fig, drawn, axes[:, -1])
     return fig
 
-# %% ../nbs/08b_explanations.ipynb #c0b773b2
+# %% ../nbs/08b_explanations.ipynb #630f45ea
 def _color_bar(fig, drawn, axes)->None:
     "The scale of a figure of attributions."
     from matplotlib.cm import ScalarMappable
@@ -222,7 +228,7 @@ def _color_bar(fig, drawn, axes)->None:
     bar.set_label("log-odds per pixel", fontsize=8)
     bar.ax.tick_params(labelsize=8)
 
-# %% ../nbs/08b_explanations.ipynb #145c812c
+# %% ../nbs/08b_explanations.ipynb #4e812f8b
 def _row_name(i:int, p:np.ndarray|None, labels:Sequence[str]|None)->str:
     "Label and p of a row."
     value = "" if p is None else f"p = {p[i] if np.ndim(p) == 1 else np.max(p[i]):.2f}"

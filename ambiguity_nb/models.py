@@ -147,7 +147,7 @@ def cnn(
     image_size:int|tuple[int, int]=28, # side, or (height, width), in pixels; at least 4
     seed:int=0, # of the initial weights
 )->nn.Module: # [B, C, H, W] -> [B, K]
-    "Conv, pool, conv, pool, linear, without activations. Source: [Gomes et al. 2024](https://arxiv.org/abs/2408.06302)."
+    "Conv, pool, conv, pool, linear, no activations. Source: [Gomes et al. 2024](https://arxiv.org/abs/2408.06302)."
     height, width = _size(image_size)
     with seeded(seed):
         return nn.Sequential(nn.Conv2d(in_channels, nf, 3, padding=1), nn.MaxPool2d(2),

@@ -21,15 +21,15 @@ import pandas as pd
 import torch
 
 from .core import atomic_path, new_axes, patch
-from ambiguity_nb.patterns import (
-    CLUSTERERS, REDUCERS, Clustering, Patterns, _as_patterns, _name, _silhouettes_from, _subsample, label_agreement, nearest_rows,
-    unit_rows)
+from .patterns import (
+    CLUSTERERS, REDUCERS, Clustering, Patterns, _as_patterns, _name, _silhouettes_from, _subsample, label_agreement,
+    nearest_rows, unit_rows)
 
 # %% ../nbs/07b_pattern_search.ipynb #377a9afb
 _RANGES = {"n_components": (2, 60), "n_clusters": (3, 20), "n_neighbors": (5, 60), "min_dist": (0., .5),
            "min_cluster_size": (5, 60), "epsilon": (0., 5.)}
 
-# %% ../nbs/07b_pattern_search.ipynb #cc739d63
+# %% ../nbs/07b_pattern_search.ipynb #547797f9
 _FLOORS = {"n_components": 1, "n_clusters": 2, "n_neighbors": 2, "min_dist": 0., "min_cluster_size": 2, "epsilon": 0.}
 
 # %% ../nbs/07b_pattern_search.ipynb #ca64dc76
@@ -50,7 +50,7 @@ def _checked_ranges(ranges:Mapping[str, tuple]|None, n:int)->dict[str, tuple]:
     full["n_clusters"] = full["n_clusters"][0], min(full["n_clusters"][1], n // 4)
     return full
 
-# %% ../nbs/07b_pattern_search.ipynb #3aa004fe
+# %% ../nbs/07b_pattern_search.ipynb #8623de36
 def _values(ranges:dict[str, tuple], n:int)->dict[str, list]:
     "The values tried of each setting of a clusterer."
     low, high = ranges["n_clusters"]
@@ -91,16 +91,17 @@ class _Judge:
             kept = np.flatnonzero(labels >= 0)
             member[kept, start + labels[kept]] = 1
         totals = (self.distance @ member).double().numpy()
-        return [_mean_silhouette(totals[:, at:at + k], labels) for at, k, labels in zip(starts, sizes, mine, strict=True)]
+        return [_mean_silhouette(totals[:, start:start + size], labels)
+                for start, size, labels in zip(starts, sizes, mine, strict=True)]
 
-# %% ../nbs/07b_pattern_search.ipynb #f96c9796
+# %% ../nbs/07b_pattern_search.ipynb #3318413d
 def _mean_silhouette(total:np.ndarray, labels:np.ndarray)->float:
     "Mean over all rows from `total` [N, K], the sum of each row's distances to each cluster."
     kept = labels >= 0
     if len(np.unique(labels[kept])) < 2: return -1.
     return float(_silhouettes_from(total[kept], labels[kept]).sum() / len(labels))
 
-# %% ../nbs/07b_pattern_search.ipynb #89d0441a
+# %% ../nbs/07b_pattern_search.ipynb #a2e1cdea
 class _Search:
     "What is known so far of the settings tried on some embeddings."
 
@@ -114,7 +115,7 @@ class _Search:
         self.near, self.near_part = (nearest_rows(rows, k=k) if near else None for rows in parts)
         self.judge, self.found, self.score, self.best = _Judge(self.rows, seed=seed), [], -np.inf, None
 
-# %% ../nbs/07b_pattern_search.ipynb #ddda5bef
+# %% ../nbs/07b_pattern_search.ipynb #21cb19d9
 @patch
 def consider(self:_Search, trial:int, clustering:Clustering)->float:
     "Try every clustering of one reduction, and keep a record of each; the best score among them."
@@ -135,7 +136,7 @@ def consider(self:_Search, trial:int, clustering:Clustering)->float:
     if fits: self.found[-1]["seconds"] = time.perf_counter() - started
     return top
 
-# %% ../nbs/07b_pattern_search.ipynb #85f24c35
+# %% ../nbs/07b_pattern_search.ipynb #1a202854
 @patch
 def fits(self:_Search, clustering:Clustering, reduced:np.ndarray)->list[tuple[Clustering, np.ndarray, dict]]:
     "Every clustering of a reduction whose smallest pattern is large enough, with its labels and fitted arrays."
@@ -150,35 +151,36 @@ def _try(clustering:Clustering, reduced:np.ndarray, seed:int)->tuple[np.ndarray|
     except ValueError:
         return None, {}
 
-# %% ../nbs/07b_pattern_search.ipynb #6c088bcc
+# %% ../nbs/07b_pattern_search.ipynb #8d976c58
 @patch
 def reduce_part(self:_Search, clustering:Clustering)->np.ndarray:
     "The same reduction of four fifths of the rows, with another seed."
     fewer = replace(clustering, n_components=min(clustering.n_components, len(self.part) - 3))
     return fewer.reduce(self.embeddings[self.part], self.seed + 1, self.near_part)[0]
 
-# %% ../nbs/07b_pattern_search.ipynb #8fd35e69
+# %% ../nbs/07b_pattern_search.ipynb #81042ac9
 @patch
 def stability(self:_Search, clustering:Clustering, labels:np.ndarray, reduced_part:np.ndarray)->float:
     "Agreement of a clustering with the one found from scratch on four fifths of the rows; 0 when there is none."
     again, _ = _try(clustering, reduced_part, self.seed + 1)
     return 0. if again is None else label_agreement(labels[self.part], again)
 
-# %% ../nbs/07b_pattern_search.ipynb #8e474bb1
+# %% ../nbs/07b_pattern_search.ipynb #b5980225
 def _searched(clustering:Clustering)->tuple[tuple[str, ...], tuple[str, ...]]:
     "Settings that matter to the reducer and to the clusterer."
     pair = REDUCERS.resolve(clustering.reducer), CLUSTERERS.resolve(clustering.clusterer)
     return tuple(tuple(getattr(thing, "settings", ())) for thing in pair)
 
-# %% ../nbs/07b_pattern_search.ipynb #f7ee0be0
+# %% ../nbs/07b_pattern_search.ipynb #c8584942
 def _row(trial:int, clustering:Clustering, labels:np.ndarray, silhouette:float)->dict:
     "The record of one clustering, not yet judged by its stability."
     of_reducer, of_clusterer = ({name: getattr(clustering, name) for name in names} for names in _searched(clustering))
-    return {"trial": trial, "reducer": _name(clustering.reducer), **of_reducer, "clusterer": _name(clustering.clusterer),
-            **of_clusterer, "patterns": int(labels.max()) + 1, "noise": float((labels < 0).mean()),
-            "silhouette": silhouette, "stability": np.nan, "score": np.nan, "seconds": np.nan}
+    return {"trial": trial, "reducer": _name(clustering.reducer), **of_reducer,
+            "clusterer": _name(clustering.clusterer), **of_clusterer, "patterns": int(labels.max()) + 1,
+            "noise": float((labels < 0).mean()), "silhouette": silhouette,
+            "stability": np.nan, "score": np.nan, "seconds": np.nan}
 
-# %% ../nbs/07b_pattern_search.ipynb #3e18cf27
+# %% ../nbs/07b_pattern_search.ipynb #606f068b
 @contextmanager
 def _quiet_optuna()->Iterator[None]:
     "Optuna without its log of every trial."
@@ -191,7 +193,7 @@ def _quiet_optuna()->Iterator[None]:
     finally:
         optuna.logging.set_verbosity(verbosity)
 
-# %% ../nbs/07b_pattern_search.ipynb #075d6be5
+# %% ../nbs/07b_pattern_search.ipynb #3c16ea54
 def _ask_optuna(search:_Search, reducer:str|Callable, n_trials:int, timeout:float|None, progress:bool)->None:
     "Let Optuna choose a reducer's settings; the first trial is near the usual ones."
     import optuna
@@ -212,10 +214,11 @@ def _ask_optuna(search:_Search, reducer:str|Callable, n_trials:int, timeout:floa
             if np.isfinite(top): study.tell(trial, top)
             else: study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
-# %% ../nbs/07b_pattern_search.ipynb #8943bfb5
+# %% ../nbs/07b_pattern_search.ipynb #7485743d
 def _suggest(trial, name:str, low, high):
     "Optuna's proposal: whole numbers on a logarithmic scale."
-    return trial.suggest_float(name, low, high) if isinstance(low, float) else trial.suggest_int(name, low, high, log=True)
+    if isinstance(low, float): return trial.suggest_float(name, low, high)
+    return trial.suggest_int(name, low, high, log=True)
 
 # %% ../nbs/07b_pattern_search.ipynb #e2088a29
 @dataclass(frozen=True, eq=False, repr=False)
@@ -255,8 +258,8 @@ def search_patterns(
 )->PatternSearch:
     """The settings with the best mean of silhouette in the embedding and stability.
 
-    Warns when the best setting lies on the edge of a range. Raises `ValueError` for unknown names, an empty range, and when
-    no setting gives two patterns of at least `min_share`.
+    Warns when the best setting lies on the edge of a range. Raises `ValueError` for unknown names, an empty range, and
+    when no setting gives two patterns of at least `min_share`.
     """
     base, clusterers = replace(clustering, n_init=1), clusterers or (clustering.clusterer,)
     for name in reducers: REDUCERS.resolve(name)
@@ -266,16 +269,17 @@ def search_patterns(
         tries = getattr(REDUCERS.resolve(reducer), "tries", lambda shape: [{}])
         if tries is None: _ask_optuna(search, reducer, n_trials, timeout, progress)
         else:
-            for settings in tries(np.shape(embeddings)): search.consider(-1, replace(base, reducer=reducer, **settings))
+            for settings in tries(np.shape(embeddings)):
+                search.consider(-1, replace(base, reducer=reducer, **settings))
     return _result(search, min_share)
 
 # %% ../nbs/07b_pattern_search.ipynb #a9f60bfb
 def _result(search:_Search, min_share:float)->PatternSearch:
     "The search's result, with its walls."
     if search.best is None:
-        raise ValueError(f"no setting gives two patterns that hold at least {min_share:.0%} of {len(search.rows)} rows each; "
-                         f"lower min_share, or widen n_clusters {search.ranges['n_clusters']} or min_cluster_size "
-                         f"{search.ranges['min_cluster_size']}")
+        tried = {name: search.ranges[name] for name in ("n_clusters", "min_cluster_size")}
+        raise ValueError(f"no setting gives two patterns that hold at least {min_share:.0%} of {len(search.rows)} rows "
+                         f"each; lower min_share, or widen the ranges {tried}")
     stability, clustering, reduced, labels, fitted = search.best
     walls = _walls(clustering, search.ranges)
     if walls: warnings.warn("the best setting lies on the edge of the search space: " + "; ".join(walls), stacklevel=3)
@@ -283,12 +287,12 @@ def _result(search:_Search, min_share:float)->PatternSearch:
     table = pd.DataFrame(search.found).sort_values(["score", "silhouette"], ascending=False, na_position="last")
     return PatternSearch(patterns, stability, search.score, table.reset_index(drop=True), walls)
 
-# %% ../nbs/07b_pattern_search.ipynb #6fe52475
+# %% ../nbs/07b_pattern_search.ipynb #c00f1df7
 def _walls(clustering:Clustering, ranges:dict[str, tuple])->list[str]:
     "Searched settings on the edge of their range, where more lies beyond it."
     of_reducer, of_clusterer = _searched(clustering)
-    searched = {*of_clusterer, *(of_reducer if getattr(REDUCERS.resolve(clustering.reducer), "tries", 0) is None else ())}
-    walls = []
+    by_optuna = getattr(REDUCERS.resolve(clustering.reducer), "tries", ()) is None
+    searched, walls = {*of_clusterer, *(of_reducer if by_optuna else ())}, []
     for name, (low, high) in ranges.items():
         value = getattr(clustering, name)
         edge = .01 * (high - low) if isinstance(value, float) else 0

@@ -23,7 +23,7 @@ from .core import PALETTE, Registry, atomic_path, check_choice, new_axes, patch
 from .data import Samples
 from .models import evaluating, model_device, predict_logits
 
-# %% ../nbs/07_patterns.ipynb #b332e955
+# %% ../nbs/07_patterns.ipynb #7e2e3c4c
 def mix_at_half(
     model:nn.Module, # a classifier of two classes
     samples:Samples, # gives the pairs; of each class its 150 surest samples
@@ -42,7 +42,7 @@ def mix_at_half(
     mixed = (mixed.round() if samples.x.dtype == np.uint8 else mixed).astype(samples.x.dtype)
     return samples.replace(x=mixed, y=np.ones(n, np.int64), ids=np.arange(n), name="mixtures")
 
-# %% ../nbs/07_patterns.ipynb #42145706
+# %% ../nbs/07_patterns.ipynb #66cb2fea
 def _bisect(above:Callable, n:int, ndim:int)->np.ndarray:
     "[n, 1, ...] the largest shares in [0, 1], to 1/4096, at which `above` is not yet true."
     low, high = np.zeros((n,) + (1,) * (ndim - 1), np.float32), np.ones((n,) + (1,) * (ndim - 1), np.float32)
@@ -52,11 +52,12 @@ def _bisect(above:Callable, n:int, ndim:int)->np.ndarray:
         low, high = np.where(up, low, share), np.where(up, share, high)
     return share
 
-# %% ../nbs/07_patterns.ipynb #cf1eed64
+# %% ../nbs/07_patterns.ipynb #5eef5e9d
 def _p_of_1(model:nn.Module, samples:Samples, x:np.ndarray)->np.ndarray:
     "[n] probability of class 1 for inputs in the raw range of `samples`, not rounded."
     with torch.no_grad(), evaluating(model):
-        logits = [model(samples.normalize(part).to(model_device(model))) for part in np.array_split(x, -(-len(x) // 1000))]
+        parts, device = np.array_split(x, -(-len(x) // 1000)), model_device(model)
+        logits = [model(samples.normalize(part).to(device)) for part in parts]
         return torch.cat(logits).softmax(1)[:, 1].cpu().numpy()
 
 # %% ../nbs/07_patterns.ipynb #2481bfde
@@ -97,7 +98,7 @@ def nearest_rows(
     if queries is None: _put_self_first(index, distance)
     return index, distance.astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #798e66f0
+# %% ../nbs/07_patterns.ipynb #b6e5c5a4
 def _put_self_first(index:np.ndarray, distance:np.ndarray)->None:
     "Among duplicates another row may come first; here a row's first neighbor becomes itself."
     for i in np.flatnonzero(index[:, 0] != np.arange(len(index))):
@@ -118,7 +119,8 @@ def _silhouettes(
         raise ValueError(f"`labels` has shape {labels.shape} for {len(space)} rows; pass one label per row")
     rows = np.flatnonzero(labels >= 0)
     names, codes = np.unique(labels[rows], return_inverse=True)
-    if len(names) < 2: raise ValueError(f"{len(names)} cluster; a silhouette compares with the nearest other, so it needs two")
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} cluster; a silhouette compares with the nearest other, so it needs two")
     points = torch.from_numpy(space[rows] - space[rows].mean(0))
     member = torch.zeros(len(rows), len(names)).scatter_(1, torch.from_numpy(codes)[:, None], 1)
     total = torch.cat([torch.cdist(points[i:i + block], points) @ member for i in range(0, len(rows), block)])
@@ -141,7 +143,7 @@ def _silhouettes_from(total:np.ndarray, codes:np.ndarray)->np.ndarray:
 def cluster_quality(
     space:np.ndarray, # [N, D] float, where Euclidean distances are taken
     labels:np.ndarray, # [N] int, the cluster of each row; -1 is noise and left out
-)->dict[str, float]: # `silhouette` in [-1, 1] and `calinski_harabasz` > 0, higher = better; `davies_bouldin` >= 0, lower = better
+)->dict[str, float]: # silhouette in [-1, 1], calinski_harabasz > 0: higher = better; davies_bouldin >= 0: lower
     "Three standard measures of a clustering; NaN without at least two clusters and more rows than clusters."
     from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
@@ -153,16 +155,16 @@ def cluster_quality(
             "davies_bouldin": float(davies_bouldin_score(space[kept], labels[kept])),
             "calinski_harabasz": float(calinski_harabasz_score(space[kept], labels[kept]))}
 
-# %% ../nbs/07_patterns.ipynb #8d47e862
+# %% ../nbs/07_patterns.ipynb #bccfbe08
 REDUCERS = Registry("reducer")
 CLUSTERERS = Registry("clusterer")
 
-# %% ../nbs/07_patterns.ipynb #1aa28788
+# %% ../nbs/07_patterns.ipynb #8ae73320
 @dataclass(frozen=True)
 class Clustering:
     "How embeddings become patterns. Raises `ValueError` for a name that is none of the choices."
-    reducer: str|Callable = "umap" # a name in `REDUCERS`, "module:function", or a function (rows, clustering, seed) -> [N, d]
-    clusterer: str|Callable = "gmm" # a name in `CLUSTERERS`, "module:function", or a function (space, clustering, seed) -> labels
+    reducer: str|Callable = "umap" # umap, tsne, pca, none, module:function, or a function (rows, clustering, seed)
+    clusterer: str|Callable = "gmm" # gmm, kmeans, hdbscan, module:function, or a function (space, clustering, seed)
     n_components: int = 5 # dimensions of the reduced space; at most 3 for "tsne"
     n_clusters: int = 5 # number of patterns, for "gmm" and "kmeans"
     n_neighbors: int = 15 # UMAP's neighbors, t-SNE's perplexity: small shows detail, large the whole
@@ -177,23 +179,23 @@ class Clustering:
         CLUSTERERS.resolve(self.clusterer)
         check_choice(self.metric, ("cosine", "euclidean"), "metric")
 
-# %% ../nbs/07_patterns.ipynb #a04ef51f
+# %% ../nbs/07_patterns.ipynb #115a61b3
 def _name(thing:str|Callable)->str:
     "What a reducer or clusterer is called in files: its name, or module:function."
     return thing if isinstance(thing, str) else f"{thing.__module__}:{thing.__qualname__}"
 
-# %% ../nbs/07_patterns.ipynb #863ef07e
+# %% ../nbs/07_patterns.ipynb #0afc7960
 def _with_arrays(found)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "What a reducer or clusterer gives: its result, and fitted arrays where it has some."
     return found if isinstance(found, tuple) else (found, {})
 
-# %% ../nbs/07_patterns.ipynb #d86fd27a
+# %% ../nbs/07_patterns.ipynb #b750bb73
 @patch
 def reduce(
     self:Clustering,
     embeddings:np.ndarray, # [N, D] float
     seed:int=0, # of what is random
-    neighbors:tuple[np.ndarray, np.ndarray]|None=None, # `nearest_rows(unit_rows(embeddings, metric), k=n_neighbors or more)`
+    neighbors:tuple[np.ndarray, np.ndarray]|None=None, # `nearest_rows` of the unit rows, k at least n_neighbors
 )->tuple[np.ndarray, dict[str, np.ndarray]]: # [N, d] float32, and fitted arrays
     """Embeddings in few dimensions, the same for the same seed.
 
@@ -204,13 +206,13 @@ def reduce(
     reduced, fitted = _with_arrays(reducer(unit_rows(embeddings, self.metric), self, seed, **given))
     return np.asarray(reduced, np.float32), fitted
 
-# %% ../nbs/07_patterns.ipynb #4065367e
+# %% ../nbs/07_patterns.ipynb #6accfb6b
 @patch
 def cluster(
     self:Clustering,
     space:np.ndarray, # [N, d] float, usually reduced
     seed:int=0, # of what is random
-)->tuple[np.ndarray, dict[str, np.ndarray]]: # labels [N] int64 (0 = largest, -1 = noise) and fitted arrays, a row per cluster
+)->tuple[np.ndarray, dict[str, np.ndarray]]: # labels [N] int64 (0 = largest, -1 = noise); fitted arrays by cluster
     """Clusters of rows, numbered by size, the same for the same seed.
 
     Raises `ValueError` for fewer rows than clusters, and when no cluster is found.
@@ -224,7 +226,7 @@ def cluster(
     ranked = np.where(labels >= 0, np.argsort(order)[labels], -1)
     return ranked.astype(np.int64), {key: array[order] for key, array in fitted.items()}
 
-# %% ../nbs/07_patterns.ipynb #5435c5b5
+# %% ../nbs/07_patterns.ipynb #cd5d5133
 def _check_reduction(name:str, rows:np.ndarray, clustering:Clustering, most:int, near:bool=True)->None:
     "Refuse settings that need more rows or columns than there are."
     n, width = rows.shape
@@ -252,7 +254,7 @@ def _umap(rows:np.ndarray, clustering:Clustering, seed:int, neighbors=None)->np.
     return _quietly(UMAP(n_neighbors=k, n_components=c.n_components, min_dist=c.min_dist, metric=c.metric, n_epochs=200,
                          random_state=seed, n_jobs=1, precomputed_knn=known), rows)
 
-# %% ../nbs/07_patterns.ipynb #f85c89b0
+# %% ../nbs/07_patterns.ipynb #20369f8d
 def _quietly(model, rows:np.ndarray)->np.ndarray:
     "Fit UMAP without its usual warnings, and without the change that numba makes to torch's threads."
     threads = torch.get_num_threads()
@@ -262,9 +264,9 @@ def _quietly(model, rows:np.ndarray)->np.ndarray:
             warnings.filterwarnings("ignore", message=f".*({usual}).*")
             return model.fit_transform(rows).astype(np.float32)
     finally:
-        torch.set_num_threads(threads)     # numba's OpenMP changes it, and with it the last digits of embeddings to come
+        torch.set_num_threads(threads)     # numba's OpenMP changes it, and with it the last digits of embeddings
 
-# %% ../nbs/07_patterns.ipynb #a79e3171
+# %% ../nbs/07_patterns.ipynb #20f10607
 @REDUCERS.register("tsne", axis="t-SNE", settings=("n_neighbors", "n_components"),
                    tries=lambda shape: [{"n_components": 2}])
 def _tsne(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
@@ -275,12 +277,12 @@ def _tsne(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     model = TSNE(clustering.n_components, perplexity=clustering.n_neighbors, init="pca", random_state=seed)
     return model.fit_transform(rows)
 
-# %% ../nbs/07_patterns.ipynb #2ec489fe
+# %% ../nbs/07_patterns.ipynb #1f10f16c
 def _place_on_axes(fitted:dict[str, np.ndarray], rows:np.ndarray)->np.ndarray:
     "Where PCA puts new rows."
     return (rows - fitted["mean"]) @ fitted["axes"]
 
-# %% ../nbs/07_patterns.ipynb #daea1a9e
+# %% ../nbs/07_patterns.ipynb #81ff7027
 @REDUCERS.register("pca", axis="PCA", settings=("n_components",), place=_place_on_axes,
                    tries=lambda shape: [{"n_components": n} for n in (2, 5, 10, 20) if n <= min(shape)])
 def _pca(rows:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -289,7 +291,7 @@ def _pca(rows:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, di
     fitted = dict(zip(("mean", "axes"), _principal_axes(rows, clustering.n_components), strict=True))
     return _place_on_axes(fitted, rows), fitted
 
-# %% ../nbs/07_patterns.ipynb #db9bdd13
+# %% ../nbs/07_patterns.ipynb #1525183c
 def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.ndarray]:
     "Mean [D] and principal axes [D, n_components] of the rows, signs fixed."
     from sklearn.decomposition import PCA
@@ -298,26 +300,26 @@ def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.nda
     pca = PCA(n_components, svd_solver=solver).fit(rows.astype(np.float64))
     return pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #360d48dc
+# %% ../nbs/07_patterns.ipynb #2f627338
 @REDUCERS.register("none", axis="embedding", settings=(), wide=True, place=lambda fitted, rows: rows,
                    tries=lambda shape: [{}])
 def _as_is(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     "The embedding itself."
     return rows
 
-# %% ../nbs/07_patterns.ipynb #dbdb8f9a
+# %% ../nbs/07_patterns.ipynb #a1a8c0b9
 def _check_n_clusters(n_clusters:int, n:int)->None:
     "Refuse fewer rows than clusters."
     if not 1 <= n_clusters <= n:
         raise ValueError(f"n_clusters is {n_clusters} for {n} ambiguous inputs; lower n_clusters, "
                          "or give more rows (a wider tau, more images)")
 
-# %% ../nbs/07_patterns.ipynb #62eaefb0
+# %% ../nbs/07_patterns.ipynb #3cdd98eb
 def _nearest_center(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
     "k-means' rule for new points."
     return nearest_rows(fitted["centers"], points, k=1)[0][:, 0]
 
-# %% ../nbs/07_patterns.ipynb #5ca74fcf
+# %% ../nbs/07_patterns.ipynb #a1d79374
 @CLUSTERERS.register("kmeans", settings=("n_clusters",), predict=_nearest_center)
 def _kmeans(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "k-means."
@@ -327,19 +329,20 @@ def _kmeans(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray
     model = KMeans(clustering.n_clusters, n_init=clustering.n_init, random_state=seed).fit(space)
     return model.labels_, {"centers": model.cluster_centers_}
 
-# %% ../nbs/07_patterns.ipynb #f04adb28
+# %% ../nbs/07_patterns.ipynb #289af48d
 def _most_likely(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
     "The mixture's rule for new points: the component with the largest weighted density."
     from scipy.linalg import solve_triangular
 
     scores = np.empty((len(points), len(fitted["means"])))
-    for k, (weight, mean, cov) in enumerate(zip(fitted["weights"], fitted["means"], fitted["covariances"], strict=True)):
+    parts = zip(fitted["weights"], fitted["means"], fitted["covariances"], strict=True)
+    for k, (weight, mean, cov) in enumerate(parts):
         root = np.linalg.cholesky(cov)
         white = solve_triangular(root, (points - mean).T, lower=True)
         scores[:, k] = np.log(max(weight, 1e-300)) - np.log(np.diag(root)).sum() - .5 * (white ** 2).sum(0)
     return scores.argmax(1)
 
-# %% ../nbs/07_patterns.ipynb #81582e92
+# %% ../nbs/07_patterns.ipynb #4daa1515
 @CLUSTERERS.register("gmm", settings=("n_clusters",), predict=_most_likely, in_wide_spaces="kmeans")
 def _mixture(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "A mixture of Gaussians with full covariances."
@@ -355,7 +358,7 @@ def _mixture(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarra
         labels = model.fit_predict(space if len(space) > 1 else np.repeat(space, 2, 0))[:len(space)]
     return labels, {"weights": model.weights_, "means": model.means_, "covariances": model.covariances_}
 
-# %% ../nbs/07_patterns.ipynb #6f0a3c20
+# %% ../nbs/07_patterns.ipynb #f7d95b5e
 @CLUSTERERS.register("hdbscan", settings=("min_cluster_size", "epsilon"))
 def _hdbscan(space:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     "HDBSCAN, leaf clusters."
@@ -420,13 +423,13 @@ class Patterns:
         "Patterns from a folder written by `save`. Raises `FileNotFoundError` when it holds none."
         return _load(Path(folder))
 
-# %% ../nbs/07_patterns.ipynb #af6c3da4
+# %% ../nbs/07_patterns.ipynb #a78f7447
 @patch
 def sizes(self:Patterns)->pd.Series: # by number of the pattern
     "Rows per pattern, the largest first."
     return pd.Series(np.bincount(self.labels[self.labels >= 0]), name="size").rename_axis("pattern")
 
-# %% ../nbs/07_patterns.ipynb #39ab4b34
+# %% ../nbs/07_patterns.ipynb #a5abadbe
 @patch
 def to_parquet(
     self:Patterns,
@@ -436,7 +439,7 @@ def to_parquet(
     with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
     return Path(path)
 
-# %% ../nbs/07_patterns.ipynb #381700e6
+# %% ../nbs/07_patterns.ipynb #58aa6af4
 @patch
 def members(
     self:Patterns,
@@ -450,7 +453,7 @@ def members(
     if pattern < 0 or not len(rows): raise ValueError(f"no pattern {pattern}; there are 0..{self.n_clusters - 1}")
     return rows
 
-# %% ../nbs/07_patterns.ipynb #0a77d01a
+# %% ../nbs/07_patterns.ipynb #1adec233
 def _plane(space:np.ndarray)->np.ndarray:
     "[N, 2] rows for a figure: `space` itself when it has two columns, else its first two principal axes."
     space = np.asarray(space, np.float32)
@@ -488,15 +491,16 @@ def _as_patterns(embeddings, reduced, labels, clustering:Clustering, seed:int, f
     quality = pd.DataFrame({name: cluster_quality(space, labels) for name, space in spaces.items()}).T
     return Patterns(labels, np.ascontiguousarray(embeddings, np.float32), reduced, quality, clustering, seed, fitted)
 
-# %% ../nbs/07_patterns.ipynb #8dbf99e0
+# %% ../nbs/07_patterns.ipynb #fb34c68a
 @patch
 def __repr__(self:Patterns)->str:
-    found, silhouette = self.clustering, self.quality.silhouette
+    reducer, clusterer = _name(self.clustering.reducer), _name(self.clustering.clusterer)
     noise = f", {(self.labels < 0).sum()} rows in none" if (self.labels < 0).any() else ""
-    return (f"Patterns({len(self)} rows in {self.n_clusters} patterns by {_name(found.reducer)} and {_name(found.clusterer)}"
-            f"{noise}; silhouette {silhouette['embedding']:.2f} in the embedding, {silhouette['reduced']:.2f} reduced)")
+    embedding, reduced = self.quality.silhouette[["embedding", "reduced"]]
+    return (f"Patterns({len(self)} rows in {self.n_clusters} patterns by {reducer} and {clusterer}{noise}; "
+            f"silhouette {embedding:.2f} in the embedding, {reduced:.2f} reduced)")
 
-# %% ../nbs/07_patterns.ipynb #f347f1c1
+# %% ../nbs/07_patterns.ipynb #44e2f33f
 @patch
 def _repr_html_(self:Patterns)->str:
     return f"<p>{html.escape(repr(self))}</p>{self.sizes().to_frame().T.to_html()}{self.quality.round(3).to_html()}"
@@ -598,7 +602,8 @@ def _load(folder:Path)->Patterns:
     clustering = Clustering(**{k: v for k, v in meta["settings"].items() if k in known})
     quality = pd.DataFrame(meta["quality"], dtype=float).T
     fitted = {key: load(f"fitted_{key}") for key in meta["fitted"]}
-    return Patterns(load("labels"), load("embeddings"), load("reduced"), quality, clustering, meta["settings"]["seed"], fitted)
+    arrays = (load(key) for key in ("labels", "embeddings", "reduced"))
+    return Patterns(*arrays, quality, clustering, meta["settings"]["seed"], fitted)
 
 # %% ../nbs/07_patterns.ipynb #37d5c0b9
 def pattern_colors(
@@ -628,6 +633,6 @@ def plot(
     reducer, width = REDUCERS.resolve(self.clustering.reducer), self.reduced.shape[1]
     what, suffix = getattr(reducer, "axis", reducer.__name__), "" if width <= 2 else f", principal axis of {width}"
     ax.set(xlabel=f"{what} 1{suffix}", ylabel=f"{what} 2{suffix}")
-    ax.legend(title="pattern (size)", fontsize=8, title_fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1),
-              frameon=False)
+    ax.legend(title="pattern (size)", fontsize=8, title_fontsize=8, markerscale=2, loc="upper left",
+              bbox_to_anchor=(1, 1), frameon=False)
     return ax

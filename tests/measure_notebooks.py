@@ -47,8 +47,9 @@ class Cell:
 
     @property
     def body(self) -> list[ast.stmt]:
-        "The statements of a code cell, magics left out."
-        return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", self.source)).body if self.kind == "code" else []
+        "The statements of a code cell, magics left out; none of a cell that is a file (`%%writefile`)."
+        if self.kind != "code" or self.source.startswith("%%"): return []
+        return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", self.source)).body
 
     @property
     def defined(self) -> list[str]:
@@ -61,7 +62,8 @@ class Cell:
 
     @property
     def shows(self) -> bool:
-        "Whether the stored output is a value, a table or a figure, and not documentation."
+        "Whether it shows a value, a table or a figure: as a stored output that is not documentation, or written out."
+        if self.kind == "markdown": return bool(re.search(r"(?m)^!\[|^\|[-: |]+\|$", self.source))
         if self.kind != "code" or "show_doc(" in self.source: return False
         return any(o.get("data") or "".join(o.get("text", "")).strip() for o in self.outputs)
 
@@ -116,10 +118,10 @@ def argument_counts(source: str) -> dict[str, int]:
 
 
 def public_names(source: str) -> list[str]:
-    "The `__all__` of a module."
+    "The functions and classes in the `__all__` of a module; constants, such as registries, are not counted."
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return ast.literal_eval(node.value)
+            return [name for name in ast.literal_eval(node.value) if not name.isupper()]
     return []
 
 

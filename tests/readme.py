@@ -63,13 +63,13 @@ def picture(cell: measured.Cell) -> str:
     "The Markdown of a cell's figure."
     if not {"label", "fig-alt"} <= cell.marks.keys():
         raise ValueError(f"cell {cell.index} draws a figure; give it `#| label:` (its file's name) and `#| fig-alt:`")
-    text = f"![{cell.marks['fig-alt']}](images/{cell.marks['label']}.png)"
+    text = f"![{cell.marks['fig-alt']}](nbs/images/{cell.marks['label']}.png)"
     return f"{text}\n\n*{cell.marks['fig-cap']}*" if "fig-cap" in cell.marks else text
 
 
 def blocks_of(cell: measured.Cell, images: dict[str, bytes]) -> list[str]:
     "What a cell becomes; its figure is added to `images`, by name of the file."
-    if cell.kind == "markdown": return [cell.source]
+    if cell.kind == "markdown": return [re.sub(r"\]\((?!\w+:|#)([^)\s]+)\)", r"](nbs/\1)", cell.source)]  # from the root
     code = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|")).strip()
     blocks = [] if cell.marks.get("echo") == "false" else [f"```python\n{code}\n```"]
     for output in cell.outputs:
@@ -84,7 +84,7 @@ def render(notebook: Path) -> tuple[str, dict[str, bytes]]:
     blocks, images = ["<!-- Written from nbs/index.ipynb by `make readme`: edit that notebook, not this file. -->"], {}
     for cell in measured.cells_of(notebook): blocks += blocks_of(cell, images)
     text = "\n\n".join(blocks) + "\n"
-    return re.sub(r"\]\((?!\w+:|#)([^)\s]+)\)", r"](nbs/\1)", text), images  # links as seen from the root
+    return text.replace("\n```\n\n```python\n", "\n\n"), images  # imports and what follows are one block
 
 
 def main() -> int:

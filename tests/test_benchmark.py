@@ -1,4 +1,5 @@
-"""The benchmark's engine under real trouble: killed, resumed, on worker processes, on a Dask cluster that loses a worker, on a full disk."""
+"""The benchmark's engine under real trouble: killed, resumed, on worker processes, on a Dask cluster that loses
+a worker, on a full disk."""
 import dataclasses
 import json
 import os
@@ -23,7 +24,8 @@ from ambiguity_nb.scores import characterize
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Training
 
-GRID = Grid(("wine",), ("tabular_mlp",), ("uniform", "far_ood"), (.1, .2), model_seeds=(0, 1, 2), scores=("aum", "el2n", "random"), n_epochs=2, n_bootstrap=20)
+GRID = Grid(("wine",), ("tabular_mlp",), ("uniform", "far_ood"), (.1, .2), model_seeds=(0, 1, 2),
+            scores=("aum", "el2n", "random"), n_epochs=2, n_bootstrap=20)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -70,7 +72,7 @@ def test_detection_quality_does_not_depend_on_order_or_scale():
     flags, score = rng.random(300) < .2, rng.integers(9, size=300).astype(float)
     order = rng.permutation(300)
     first, second = detection_quality(score, flags, 0), detection_quality(np.exp(score[order]) * 3, flags[order], 0)
-    assert first["auroc"] == pytest.approx(second["auroc"], abs=1e-12) and first["auprc"] == pytest.approx(second["auprc"], abs=1e-12)
+    for metric in ("auroc", "auprc"): assert first[metric] == pytest.approx(second[metric], abs=1e-12)
 
 
 def test_infinite_hardness_ranks_first_and_nan_is_refused():
@@ -104,7 +106,8 @@ def test_own_samples_and_worker_processes(tmp_path, reference):
     cells = benchmark(grid, tmp_path, {"mine": wine}, n_jobs=2, after_cell=seen.append)
     assert numbers(cells).assign(dataset="wine").drop(columns="accuracy").equals(reference.drop(columns="accuracy"))
     assert sorted(s["left"] for s in seen) == list(range(12))
-    with pytest.raises(ValueError, match="other data under the name 'mine'"): benchmark(grid, tmp_path, {"mine": load_samples("wine", "all")})
+    with pytest.raises(ValueError, match="other data under the name 'mine'"):
+        benchmark(grid, tmp_path, {"mine": load_samples("wine", "all")})
 
 
 def test_a_killed_worker_process_costs_nothing_but_its_cell(tmp_path, reference):
@@ -136,6 +139,11 @@ benchmark(grid, sys.argv[2], n_jobs=1)
 def as_json(grid): return json.dumps(dataclasses.asdict(grid))
 
 
+def run_python(*words):
+    "A new Python process, and what it said."
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120)
+
+
 def test_killed_and_started_again(tmp_path, reference):
     process = subprocess.Popen([sys.executable, "-c", RUN, as_json(GRID), str(tmp_path)])
     deadline = time.time() + 60
@@ -149,8 +157,9 @@ def test_killed_and_started_again(tmp_path, reference):
 
 
 def test_a_full_disk(tmp_path):
-    code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n" + RUN
-    run = subprocess.run([sys.executable, "-c", code, as_json(GRID), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    code = ("import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n" + RUN)
+    run = run_python("-c", code, as_json(GRID), str(tmp_path))
     assert run.returncode != 0 and "was computed and not stored, for the disk is full" in run.stderr
     assert "make room and call again" in run.stderr
     assert not list(tmp_path.rglob(".*.parquet")), "half a file was left"
@@ -180,7 +189,8 @@ def test_failures_are_kept_and_tried_again(tmp_path, monkeypatch):
 def test_stores_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     benchmark(dataclasses.replace(GRID, props=(.1,), model_seeds=(0,)), tmp_path, n_jobs=1)
     for change in ({"n_epochs": 3}, {"scores": ("aum",)}, {"lr": 1e-2}, {"part": "all"}):
-        with pytest.raises(ValueError, match="holds cells of another kind"): benchmark(dataclasses.replace(GRID, **change), tmp_path, n_jobs=1)
+        other = dataclasses.replace(GRID, **change)
+        with pytest.raises(ValueError, match="holds cells of another kind"): benchmark(other, tmp_path, n_jobs=1)
     monkeypatch.setattr("ambiguity_nb.benchmark.__version__", "99.0.0")
     with pytest.raises(ValueError, match="version was"): benchmark(GRID, tmp_path, n_jobs=1)
     monkeypatch.undo()
@@ -194,27 +204,32 @@ def test_a_damaged_cell_is_named(tmp_path):
     benchmark(grid, tmp_path, n_jobs=1)
     path = Store(tmp_path).files()[0]
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="delete it, and it will be computed again"): benchmark(grid, tmp_path, n_jobs=1)
+    with pytest.raises(ValueError, match="delete it, and it will be computed again"):
+        benchmark(grid, tmp_path, n_jobs=1)
     path.unlink()
     assert len(benchmark(grid, tmp_path, n_jobs=1)["kind"].unique()) == 2
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"kinds": ("nonsense",)}, "unknown hardness type"), ({"scores": ("nonsense",)}, "unknown score"), ({"models": ("nonsense",)}, "unknown model"),
-    ({"props": (0,)}, "between 0 and 1"), ({"props": (1.,)}, "between 0 and 1"), ({"props_of": {"uniform": (2,)}}, "between 0 and 1"), ({"props": ()}, "is empty")])
+    ({"kinds": ("nonsense",)}, "unknown hardness type"), ({"scores": ("nonsense",)}, "unknown score"),
+    ({"models": ("nonsense",)}, "unknown model"), ({"props": (0,)}, "between 0 and 1"),
+    ({"props": (1.,)}, "between 0 and 1"), ({"props_of": {"uniform": (2,)}}, "between 0 and 1"),
+    ({"props": ()}, "is empty")])
 def test_bad_grids(change, message):
     with pytest.raises(ValueError, match=message): dataclasses.replace(GRID, **change)
 
 
 @pytest.mark.parametrize(("grid", "message"), [
-    (Grid(("mnist-5k",), ("lenet",), ("atypical",)), "'atypical'"), (Grid(("wine",), ("tabular_mlp",), ("zoom_shift",)), "'zoom_shift'"),
+    (Grid(("mnist-5k",), ("lenet",), ("atypical",)), "'atypical'"),
+    (Grid(("wine",), ("tabular_mlp",), ("zoom_shift",)), "'zoom_shift'"),
     (Grid(("nonsense",)), "no data set"), (Grid(("wine",), ("lenet",)), "goes with|go with")])
 def test_grids_that_make_no_sense(grid, message):
     with pytest.raises(ValueError, match=message): grid.cells()
 
 
 def test_cell_names_are_file_names():
-    assert BenchmarkCell("openml:4541", "tabular_mlp", "far_ood", .1, 1., 0, 3).name == "openml-4541_tabular_mlp_far_ood_p0.1_s1_d0_m3"
+    cell = BenchmarkCell("openml:4541", "tabular_mlp", "far_ood", .1, 1., 0, 3)
+    assert cell.name == "openml-4541_tabular_mlp_far_ood_p0.1_s1_d0_m3"
 
 
 def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
@@ -223,14 +238,15 @@ def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
     address = tmp_path / "scheduler.json"
     common = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     python = [sys.executable, "-m", "distributed.cli"]
-    started = [subprocess.Popen([*python[:2], "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-jupyter",
-                                 "--scheduler-file", str(address)], **common)]
+    words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-jupyter", "--scheduler-file", str(address)]
+    started = [subprocess.Popen([*python[:2], "distributed.cli.dask_scheduler", *words], **common)]
     try:
         deadline = time.time() + 60
         while not address.exists() and time.time() < deadline: time.sleep(.1)
         for i in range(2):
-            started.append(subprocess.Popen([*python[:2], "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1", "--no-nanny",
-                                             "--no-dashboard", "--local-directory", str(tmp_path / f"worker-{i}")], **common))
+            words = ["--scheduler-file", str(address), "--nthreads", "1", "--no-nanny", "--no-dashboard",
+                     "--local-directory", str(tmp_path / f"worker-{i}")]
+            started.append(subprocess.Popen([*python[:2], "distributed.cli.dask_worker", *words], **common))
         scheduler = json.loads(address.read_text())["address"]
         from distributed import Client
 
@@ -265,7 +281,8 @@ def test_configs_are_the_presets():
     theirs = settings_of(folder / "hcat.yml")
     assert theirs["hcat"] == HCat("uniform")
     grid = theirs["hcat"].grid()
-    assert grid.cells() == [BenchmarkCell("mnist", "lenet", "uniform", .1, None, s, s) for s in (0, 1, 2)] and grid.n_epochs == 10
+    assert grid.cells() == [BenchmarkCell("mnist", "lenet", "uniform", .1, None, s, s) for s in (0, 1, 2)]
+    assert grid.n_epochs == 10
 
 
 def test_figures_have_intervals_and_close(tmp_path):
@@ -285,7 +302,8 @@ def test_figures_have_intervals_and_close(tmp_path):
 def test_the_command_resumes_and_extends(tmp_path, caplog):
     from ambiguity_nb.jobs.benchmark import benchmark as command
 
-    grid = {"datasets": ["wine"], "models": ["tabular_mlp"], "scores": ["aum", "el2n", "loss", "random"], "n_epochs": 2, "n_bootstrap": 20}
+    grid = {"datasets": ["wine"], "models": ["tabular_mlp"], "scores": ["aum", "el2n", "loss", "random"],
+            "n_epochs": 2, "n_bootstrap": 20}
     here, mine = RunFolder(run_folder=tmp_path), RunFolder("mine", tmp_path)
     assert command(grid=grid, run=here, dry_run=True).loc["all", "to_do"] == 1 and not list(tmp_path.iterdir())
     page = command(grid=grid, run=mine, n_jobs=1)
@@ -293,7 +311,8 @@ def test_the_command_resumes_and_extends(tmp_path, caplog):
     command(grid=grid | {"model_seeds": [0, 1], "props": [.1, .2]}, run=mine, n_jobs=1)
     cells = pd.read_parquet(page.parent / "tables" / "cells.parquet")
     assert len(cells.drop_duplicates(["prop", "model_seed"])) == 4
-    assert {p.stem for p in (page.parent / "tables").glob("*.parquet")} == {"cells", "conclusions", "agreement", "stability", "seeds"}
+    tables = {"cells", "conclusions", "agreement", "stability", "seeds"}
+    assert {p.stem for p in (page.parent / "tables").glob("*.parquet")} == tables
     for text in ("For mislabeled samples", "Stability", "Settings"): assert text in page.read_text()
     with pytest.raises(ValueError, match="lr was 0.001 and is 0.01"): command(grid=grid | {"lr": .01}, run=mine)
     with pytest.raises(ValueError, match="unknown preset"): command("nonsense", run=here)
@@ -307,7 +326,8 @@ from ambiguity_nb.hardness_types import HARDNESS_TYPES
 
 @HARDNESS_TYPES.register("inverted", group="atypical", tables=False, severity=.5, severities=(.25, .5, .75))
 def inverted(samples, rows, rng, severity, top=255):
-    return (severity * (top - samples.x[rows].astype(int)) + (1 - severity) * samples.x[rows]).clip(0, 255).astype("uint8")
+    x = samples.x[rows].astype(float)
+    return (severity * (top - x) + (1 - severity) * x).clip(0, 255).astype("uint8")
 """
 
 
@@ -318,20 +338,21 @@ def test_a_type_of_ones_own_from_flags_and_yaml(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(HARDNESS_TYPES, "_things", dict(HARDNESS_TYPES))
     flags = ["--hardness", "my_types:inverted", "--severity", "0.75", "--given", "{top: 200}", "--data", "digits",
-             "--model", "cnn", "--total_runs", "2", "--epochs", "2", "--run_folder", str(tmp_path / "runs"), "--n_jobs", "2"]
-    run = subprocess.run([sys.executable, "-m", "ambiguity_nb", "benchmark", *flags], capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    store = Store(tmp_path / "runs" / "benchmark" / "digits-cnn-my_types-inverted")
+             "--model", "cnn", "--total_runs", "1", "--epochs", "2", "--n_jobs", "1", "--progress", "false"]
+    assert main(["benchmark", *flags]) == 0
+    store = Store("runs/benchmark/digits-cnn-my_types-inverted")
     cells = store.results()
     assert set(cells["severity"]) == {.75} and set(cells["group"]) == {"atypical"} and store.failures().empty
-    assert "For atypical samples" in (store.folder / "report.html").read_text()
+    assert "or atypical samples" in (store.folder / "report.html").read_text()
     (tmp_path / "mine.yml").write_text(
         "name: from-yaml\ngrid:\n  datasets: [digits]\n  models: [cnn]\n  kinds: ['my_types:inverted', uniform]\n"
         "  given: {'my_types:inverted': {top: 200}}\n  severity_steps: true\n  n_epochs: 1\n  scores: [aum, random]\n")
-    words = ["benchmark", "--config", "mine.yml", "--run_folder", str(tmp_path / "runs"), "--n_jobs", "1"]
-    assert main(words) == 2  # a file that names code needs --trust
-    assert main([*words, "--trust"]) == 0
-    cells = Store(tmp_path / "runs" / "benchmark" / "from-yaml").results()
+    words = ["-m", "ambiguity_nb", "benchmark", "--config", "mine.yml", "--n_jobs", "2"]
+    run = run_python(*words)
+    assert run.returncode == 2 and "add --trust" in run.stderr  # it names code
+    run = run_python(*words, "--trust")
+    assert run.returncode == 0, run.stderr
+    cells = Store("runs/benchmark/from-yaml").results()
     assert set(cells.loc[cells["kind"] == "my_types:inverted", "severity"]) == {.25, .5, .75}
     assert set(cells["kind"]) == {"my_types:inverted", "uniform"}
 
@@ -353,14 +374,16 @@ if __name__ == "__main__":
 
 def test_a_type_of_a_script_reaches_its_worker_processes(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    run = subprocess.run([sys.executable, tmp_path / "script.py", tmp_path / "store"], capture_output=True, text=True, timeout=120)
+    run = run_python(tmp_path / "script.py", tmp_path / "store")
     assert run.stdout.split() == ["2", "0"], run.stdout + run.stderr
 
 
 def test_epochs_are_noted_as_they_happen_in_every_process(tmp_path):
+    def read(): return [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+
     seen = []
-    benchmark(GRID, tmp_path, n_jobs=2, after_cell=lambda told: seen.append(len((tmp_path / "epochs.jsonl").read_text().splitlines())))
-    lines = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    benchmark(GRID, tmp_path, n_jobs=2, after_cell=lambda told: seen.append(len(read())))
+    lines = read()
     assert {line["cell"] for line in lines} == {cell.name for cell in GRID.cells()} and len(lines) == 12 * GRID.n_epochs
     assert {"epoch", "loss", "accuracy"} <= lines[0].keys() and seen[0] < len(lines)  # not all at the end
 
@@ -374,4 +397,4 @@ def test_generated_images_for_ambiguous(tmp_path):
     flags = Store(tmp_path).samples(grid.cells()[0])["flag"].to_numpy()
     assert np.isin(digits.y[flags], [3, 5]).all() and Store(tmp_path).failures().empty
     with pytest.raises(ValueError, match="other data under the name 'ambiguous source'"):
-        benchmark(grid, tmp_path, n_jobs=1, given={"ambiguous": {"source": generated // 2, "source_classes": ("3", "5")}})
+        benchmark(grid, tmp_path, n_jobs=1, given={"ambiguous": given["ambiguous"] | {"source": generated // 2}})

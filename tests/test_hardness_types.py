@@ -1,4 +1,5 @@
-"""Injection over many shapes, classes and shares (Hypothesis): exact flags, ranges, seeds, no label that stays, inputs untouched."""
+"""Injection over many shapes, classes and shares (Hypothesis): exact flags, ranges, seeds, no label that stays, inputs
+untouched."""
 import numpy as np
 import pytest
 import torch
@@ -50,10 +51,11 @@ def check(samples, kind, prop, seed):
     if n == 0:
         with pytest.raises(ValueError, match="is none"): inject(samples, kind, prop, seed=seed)
         return
-    extra = {"confusion": (np.arange(samples.n_classes) + 1) % samples.n_classes} if kind == "instance" and prop > .5 else {}
+    crowded = kind == "instance" and prop > .5
+    extra = {"confusion": (np.arange(samples.n_classes) + 1) % samples.n_classes} if crowded else {}
     try:
         made = inject(samples, kind, prop, seed=seed, **extra)
-    except ValueError as error:  # mixtures need a classifier that gets both ends right; tiny random data has few such pairs
+    except ValueError as error:  # mixtures need a model that gets both ends right; tiny random data has few such pairs
         assert kind == "ambiguous" and "could change" in str(error)
         return
     differs = (made.samples.x != samples.x).reshape(len(samples), -1).any(1) | (made.samples.y != samples.y)
@@ -104,7 +106,8 @@ def test_tiny_label_noise(kind, n, k, prop, seed):
 
 @pytest.mark.parametrize("prop", [0, 1, -1, 1.5, float("nan"), True])
 def test_refused_shares(prop):
-    with pytest.raises(ValueError, match="expected a share between 0 and 1"): inject(load_samples("digits"), "uniform", prop)
+    digits = load_samples("digits")
+    with pytest.raises(ValueError, match="expected a share between 0 and 1"): inject(digits, "uniform", prop)
 
 
 def test_refused_arguments():
@@ -114,7 +117,8 @@ def test_refused_arguments():
     with pytest.raises(ValueError, match="for tables choose from"): inject(load_samples("wine"), "zoom_shift")
     with pytest.raises(ValueError, match="at most 1"): inject(digits, "far_ood", severity=2)
     with pytest.raises(ValueError, match="takes no `features`"): inject(digits, "uniform", features=["a"])
-    with pytest.raises(ValueError, match="at least 2 classes"): inject(digits.replace(y=digits.y * 0, classes=("only",)), "uniform")
+    alone = digits.replace(y=digits.y * 0, classes=("only",))
+    with pytest.raises(ValueError, match="at least 2 classes"): inject(alone, "uniform")
     with pytest.raises(ValueError, match="two classes"): inject(digits.replace(y=digits.y * 0), "instance")
     with pytest.raises(ValueError, match="sum to 1"): inject_mixture(digits, {"uniform": .5, "zoom_shift": .5})
     with pytest.raises(ValueError, match="expected one or more"): inject_mixture(digits, {})
@@ -140,15 +144,17 @@ def test_mixture_counts(shares, seed):
 
 def test_mixture_of_one_equals_inject():
     samples = load_samples("digits")
-    assert (inject_mixture(samples, {"adjacent": .1}, seed=2).samples.y == inject(samples, "adjacent", .1, seed=2).samples.y).all()
+    mixture, one = inject_mixture(samples, {"adjacent": .1}, seed=2), inject(samples, "adjacent", .1, seed=2)
+    assert (mixture.samples.y == one.samples.y).all()
 
 
 def test_far_ood_from_another_data_set_has_the_same_range():
     digits, color = load_samples("digits"), np.random.default_rng(0).random((3, 3, 40, 30)).astype(np.float32)
     made = inject(digits, "far_ood", .1, source=color)  # fewer than needed: drawn again and again
     assert made.samples.x.dtype == np.uint8 and made.samples.x.shape == digits.x.shape
-    with pytest.raises(ValueError, match="expected images"): inject(digits, "far_ood", .1, source=np.zeros((3, 64), np.float32))
-    with pytest.raises(ValueError, match=r"rows \[M, 13\]"): inject(load_samples("wine"), "far_ood", .1, source=np.zeros((3, 4), np.float32))
+    rows, wine = np.zeros((3, 64), np.float32), load_samples("wine")
+    with pytest.raises(ValueError, match="expected images"): inject(digits, "far_ood", .1, source=rows)
+    with pytest.raises(ValueError, match=r"rows \[M, 13\]"): inject(wine, "far_ood", .1, source=rows[:, :4])
 
 
 def test_ambiguous_source_goes_to_its_classes_only():
@@ -156,14 +162,17 @@ def test_ambiguous_source_goes_to_its_classes_only():
     source = np.full((5, 1, 8, 8), 77, np.uint8)
     made = inject(digits, "ambiguous", .1, source=source, source_classes=("3", 5))
     assert np.isin(digits.y[made.flags], [3, 5]).all() and (made.samples.x[made.flags] == 77).all()
-    with pytest.raises(ValueError, match="could change"): inject(digits, "ambiguous", .5, source=source, source_classes=(3, 5))
-    with pytest.raises(ValueError, match="no class 'x'"): inject(digits, "ambiguous", .1, source=source, source_classes=("x", 5))
+    with pytest.raises(ValueError, match="could change"):
+        inject(digits, "ambiguous", .5, source=source, source_classes=(3, 5))
+    with pytest.raises(ValueError, match="no class 'x'"):
+        inject(digits, "ambiguous", .1, source=source, source_classes=("x", 5))
 
 
 def test_the_model_is_left_as_it_was():
     digits = load_samples("digits")
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Dropout(.5), torch.nn.Linear(64, 10))
+    model = torch.nn.Sequential(
+        torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Dropout(.5), torch.nn.Linear(64, 10))
     model[2].eval()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     random = torch.get_rng_state()
@@ -228,7 +237,8 @@ def test_a_type_of_ones_own_goes_by_address_name_or_itself(tmp_path, monkeypatch
         made = inject(digits, wanted, .1)
         assert (made.samples.x == by_address.samples.x).all() and set(made.kinds) == {"", "inverted"}
     assert set(by_address.kinds) == {"", "own_types:inverted"}
-    assert "inverted" in HARDNESS_TYPES.frame(digits).index and "inverted" not in HARDNESS_TYPES.frame(load_samples("wine")).index
-    assert inject(digits, "own_types:plain", .1).flags.sum() == round(.1 * len(digits))  # never registered: default facts
+    assert "inverted" in HARDNESS_TYPES.frame(digits).index
+    assert "inverted" not in HARDNESS_TYPES.frame(load_samples("wine")).index
+    assert inject(digits, "own_types:plain", .1).flags.sum() == round(.1 * len(digits))  # not registered: default facts
     with pytest.raises(ValueError, match="has no severity"): inject(digits, inverted, severity=1.)
     with pytest.raises(ValueError, match="was not found"): inject(digits, "own_types:nothing")

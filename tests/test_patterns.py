@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.datasets import load_digits, make_blobs
 
-from ambiguity_nb.pattern_search import agreement, search_patterns
-from ambiguity_nb.patterns import Patterns, ambiguous_rows, cluster_quality, cluster_rows, find_patterns, load_patterns, reduce_embeddings, silhouettes, unit_rows
+from ambiguity_nb.generator_measures import is_ambiguous
+from ambiguity_nb.pattern_search import search_patterns
+from ambiguity_nb.patterns import CLUSTERERS, REDUCERS, Clustering, Patterns, _silhouettes, cluster_quality, find_patterns, label_agreement, unit_rows
 
 
 @given(st.lists(st.floats(0, 1), max_size=50), st.floats(.01, .5))
 def test_ambiguous_of_one_and_two_columns_agree(p, tau):
     p = np.array(p)
-    rows = ambiguous_rows(p, tau)
+    rows = np.flatnonzero(is_ambiguous(p, tau))
     assert (np.abs(p[rows] - .5) <= tau + 2e-9).all() and (np.abs(np.delete(p, rows) - .5) > tau).all()
-    if len(p): assert set(ambiguous_rows(np.stack([1 - p, p], 1), tau)) ^ set(rows) <= set(np.flatnonzero(np.abs(np.abs(p - .5) - tau) < 1e-8))
+    if len(p): assert set(np.flatnonzero(is_ambiguous(np.stack([1 - p, p], 1), tau))) ^ set(rows) <= set(np.flatnonzero(np.abs(np.abs(p - .5) - tau) < 1e-8))
 
 
 @given(st.integers(4, 60), st.integers(1, 5), st.integers(2, 5), st.integers(0, 10_000))
@@ -33,7 +34,7 @@ def test_silhouettes_equal_scikit_learn(n, d, k, seed):
     rng = np.random.default_rng(seed)
     x, labels = rng.normal(size=(n, d)), rng.integers(0, k, n)
     if not 2 <= len(np.unique(labels)) < n: return
-    np.testing.assert_allclose(silhouettes(x, labels, block=7), metrics.silhouette_samples(x, labels), atol=2e-3)
+    np.testing.assert_allclose(_silhouettes(x, labels, block=7), metrics.silhouette_samples(x, labels), atol=2e-3)
     got = cluster_quality(x.astype(np.float32), labels)
     np.testing.assert_allclose(got["davies_bouldin"], metrics.davies_bouldin_score(x.astype(np.float32), labels), rtol=1e-4)
 
@@ -41,8 +42,8 @@ def test_silhouettes_equal_scikit_learn(n, d, k, seed):
 def test_gap_in_labels_and_noise():
     x, y = make_blobs(90, centers=3, random_state=0)
     relabelled = np.array([7, 0, 3])[y]
-    np.testing.assert_allclose(silhouettes(x, relabelled), silhouettes(x, y), atol=1e-6)
-    assert silhouettes(x, np.where(y == 2, -1, y))[y == 2].tolist() == [0] * (y == 2).sum()
+    np.testing.assert_allclose(_silhouettes(x, relabelled), _silhouettes(x, y), atol=1e-6)
+    assert _silhouettes(x, np.where(y == 2, -1, y))[y == 2].tolist() == [0] * (y == 2).sum()
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -51,7 +52,7 @@ def test_planted_clusters_are_found(metric, clusterer):
     rng = np.random.default_rng(0)
     centers = 6 * np.linalg.qr(rng.normal(size=(40, 5)))[0].T
     x, y = make_blobs(500, centers=centers, cluster_std=.6, random_state=1)
-    found = find_patterns(x, clusterer=clusterer, metric=metric, n_clusters=5, n_components=4, min_cluster_size=25)
+    found = find_patterns(x, Clustering(clusterer=clusterer, metric=metric, n_clusters=5, n_components=4, min_cluster_size=25))
     assert metrics.adjusted_rand_score(y, found.labels) > (.9 if clusterer == "hdbscan" else .99)
     assert found.n_clusters == 5 and found.quality.silhouette["reduced"] > found.quality.silhouette["embedding"] > .2
 
@@ -64,23 +65,23 @@ def test_as_true_to_the_data_as_umaps_own_neighbours():
     x = load_digits().data[:400].astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        own = UMAP(n_neighbors=15, n_components=3, min_dist=.01, n_epochs=100, random_state=5, metric="cosine").fit_transform(x)
-    ours = reduce_embeddings(x, n_components=3, n_epochs=100, seed=5)
+        own = UMAP(n_neighbors=15, n_components=3, min_dist=.01, n_epochs=200, random_state=5, metric="cosine").fit_transform(x)
+    ours, _ = Clustering(n_components=3).reduce(x, seed=5)
     assert trustworthiness(x, ours, metric="cosine") > trustworthiness(x, own, metric="cosine") - .01
 
 
 def test_new_points_fall_near_where_umap_would_put_them():
     x, y = make_blobs(400, n_features=10, centers=4, random_state=2)
-    found = find_patterns(x[:300], n_clusters=4, n_components=2, metric="euclidean")
+    found = find_patterns(x[:300], Clustering(n_clusters=4, n_components=2, metric="euclidean"))
     assert metrics.adjusted_rand_score(y[300:], found.predict(x[300:])) == 1
     assert found.transform(x[:1]).shape == (1, 2) and found.predict(x[:1]).shape == (1,)
 
 
 def test_duplicates_and_constant_rows():
     x = np.repeat(make_blobs(20, n_features=4, random_state=0)[0], 5, 0)
-    found = find_patterns(x, n_clusters=3, n_components=2)
+    found = find_patterns(x, Clustering(n_clusters=3, n_components=2))
     assert (found.labels.reshape(20, 5) == found.labels[::5, None]).mean() > .9
-    flat = cluster_rows(np.ones((10, 2)), "gmm", n_clusters=1)[0]
+    flat = Clustering(clusterer="gmm", n_clusters=1).cluster(np.ones((10, 2)))[0]
     assert flat.tolist() == [0] * 10
     assert np.isfinite(unit_rows(np.zeros((3, 4)))).all()
 
@@ -88,13 +89,13 @@ def test_duplicates_and_constant_rows():
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 18])
 def test_small_n_says_what_to_change(n):
     x = np.random.default_rng(0).normal(size=(n, 8))
-    try: found = find_patterns(x, n_clusters=2)
+    try: found = find_patterns(x, Clustering(n_clusters=2))
     except ValueError as error: assert any(word in str(error) for word in ("n_clusters", "n_neighbors", "n_components")) and "use" in str(error) or "lower" in str(error)
     else: assert len(found) == n == 18 or n == 17
 
 
 def test_one_row_and_one_cluster_without_a_reduction():
-    found = find_patterns(np.ones((1, 3)), reducer="none", n_clusters=1)
+    found = find_patterns(np.ones((1, 3)), Clustering("none", n_clusters=1))
     assert found.labels.tolist() == [0] and found.quality.isna().all().all() and "Patterns(1 rows" in repr(found)
 
 
@@ -103,34 +104,34 @@ def test_nothing_global_changes_and_threads_do_not_matter(tmp_path):
     before = np.random.get_state()[1].copy(), torch.get_rng_state().clone()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = find_patterns(x, n_clusters=3)
+        found = find_patterns(x, Clustering(n_clusters=3))
     assert (np.random.get_state()[1] == before[0]).all() and (torch.get_rng_state() == before[1]).all()
     np.save(tmp_path / "x.npy", x)
-    code = (f"import numpy as np; from ambiguity_nb.patterns import find_patterns; np.save({str(tmp_path / 'labels.npy')!r}, "
-            f"find_patterns(np.load({str(tmp_path / 'x.npy')!r}), n_clusters=3).labels)")
+    code = (f"import numpy as np; from ambiguity_nb.patterns import Clustering, find_patterns; np.save({str(tmp_path / 'labels.npy')!r}, "
+            f"find_patterns(np.load({str(tmp_path / 'x.npy')!r}), Clustering(n_clusters=3)).labels)")
     subprocess.run([sys.executable, "-c", code], check=True, env={**__import__("os").environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
     assert (np.load(tmp_path / "labels.npy") == found.labels).all()
 
 
 def test_folder_holds_no_pickle(tmp_path):
     x, _ = make_blobs(120, n_features=6, random_state=0)
-    found = find_patterns(x, clusterer="kmeans", reducer="pca", n_components=2, n_clusters=3)
+    found = find_patterns(x, Clustering("pca", "kmeans", n_components=2, n_clusters=3))
     found.save(tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} == {".npy", ".json"}
-    back = load_patterns(tmp_path)
+    back = Patterns.load(tmp_path)
     assert isinstance(back, Patterns) and (back.predict(x) == found.labels).all() and back.quality.equals(found.quality)
 
 
 def test_search_judges_umap_pca_and_none_and_beats_a_bad_setting():
     x, y = make_blobs(250, n_features=12, centers=4, cluster_std=1.5, random_state=4)
     before = np.random.get_state()[1].copy()
-    search = search_patterns(x, n_trials=3, metric="euclidean", clusterers=("gmm", "hdbscan"), space={"n_components": (2, 6), "n_clusters": (3, 8)})
+    search = search_patterns(x, Clustering(metric="euclidean"), n_trials=3, clusterers=("gmm", "hdbscan"), ranges={"n_components": (2, 6), "n_clusters": (3, 8)})
     assert (np.random.get_state()[1] == before).all()
-    assert set(search.table.reducer) == {"umap", "pca", "none"} and set(search.table.clusterer) == {"gmm", "kmeans", "hdbscan"}
-    assert agreement(y, search.best.labels) > .9
-    scored = search.table.dropna(subset=["score"])
+    assert set(search.frame.reducer) == {"umap", "pca", "none"} and set(search.frame.clusterer) == {"gmm", "kmeans", "hdbscan"}
+    assert label_agreement(y, search.best.labels) > .9
+    scored = search.frame.dropna(subset=["score"])
     assert search.score == scored.score.max() and ((scored.silhouette + scored.stability) / 2 - scored.score).abs().max() < 1e-12
-    pruned = search.table[search.table.score.isna()]
+    pruned = search.frame[search.frame.score.isna()]
     assert ((pruned.silhouette + 1) / 2 <= search.score + 1e-12).all()
 
 
@@ -138,18 +139,53 @@ def test_search_stops_in_time():
     x, _ = make_blobs(200, n_features=12, centers=4, random_state=4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert search_patterns(x, n_trials=500, timeout=.1, reducers=("umap",), space={"n_clusters": (2, 6)}).table.trial.nunique() < 5
+        assert search_patterns(x, n_trials=500, timeout=.1, reducers=("umap",), ranges={"n_clusters": (2, 6)}).frame.trial.nunique() < 5
 
 
 @pytest.mark.slow
 def test_fifteen_thousand_rows_in_little_memory():
     x, y = make_blobs(15_000, n_features=100, centers=8, random_state=0)
-    found = find_patterns(x, n_clusters=8)
+    found = find_patterns(x, Clustering(n_clusters=8))
     assert metrics.adjusted_rand_score(y, found.labels) > .95
 
 
 def test_umap_leaves_torch_threads_alone():
-    code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import reduce_embeddings\nbefore = torch.get_num_threads()\n"
-            "reduce_embeddings(np.random.default_rng(0).standard_normal((60, 4)), 'umap', n_components=2)\nassert torch.get_num_threads() == before == 1")
+    code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import Clustering\nbefore = torch.get_num_threads()\n"
+            "Clustering(n_components=2).reduce(np.random.default_rng(0).standard_normal((60, 4)))\nassert torch.get_num_threads() == before == 1")
     # numba's threads start with its first kernel, so in a process of its own
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, cwd=Path(__file__).parents[1])
+
+
+OWN = """
+from ambiguity_nb.patterns import CLUSTERERS, REDUCERS
+
+
+@REDUCERS.register("first columns", settings=("n_components",), place=lambda fitted, rows: rows[:, :fitted["n"].item()])
+def first_columns(rows, clustering, seed):
+    import numpy as np
+    return rows[:, :clustering.n_components], {"n": np.array(clustering.n_components)}
+
+
+@CLUSTERERS.register("signs")
+def signs(space, clustering, seed):
+    return (space[:, 0] > 0).astype(int)
+"""
+
+
+def test_reducers_and_clusterers_of_ones_own(tmp_path, monkeypatch):
+    "By address, by name once registered, as functions; searched, saved and read like the library's own."
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_clustering.py").write_text(OWN)
+    x = np.random.default_rng(0).normal(size=(60, 4)) + [3, 0, 0, 0] * (np.arange(60) % 2 == 0)[:, None] - [1.5, 0, 0, 0]
+    given = Clustering("own_clustering:first_columns", "own_clustering:signs", n_components=2, metric="euclidean")
+    try:
+        found = find_patterns(x, given)
+        named = find_patterns(x, Clustering("first columns", "signs", n_components=2, metric="euclidean"))
+        assert (found.labels == named.labels).all() and found.reduced.shape == (60, 2) and found.transform(x[:3]).shape == (3, 2)
+        search = search_patterns(x, Clustering(metric="euclidean"), reducers=("first columns", "pca"), clusterers=("signs", "kmeans"))
+        assert {"first columns", "pca"} == set(search.frame.reducer) and {"signs", "kmeans"} == set(search.frame.clusterer)
+        by_function = find_patterns(x, Clustering(REDUCERS["first columns"], CLUSTERERS["signs"], n_components=2, metric="euclidean"))
+        back = Patterns.load(by_function.save(tmp_path / "saved"))
+        assert back.clustering.reducer == "own_clustering:first_columns" and (back.predict(x) == found.predict(x)).all()
+    finally:
+        for registry, name in ((REDUCERS, "first columns"), (CLUSTERERS, "signs")): registry._things.pop(name, None)

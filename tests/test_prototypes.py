@@ -1,4 +1,4 @@
-"""Prototypes, explanations and the bridge beyond their notebooks: brute force, invariances, edges, and no traces on the model."""
+"""Prototypes, explanations and studies beyond their notebooks: brute force, invariances, edges, and no traces on the model."""
 # ruff: noqa: NPY002
 import copy
 import itertools
@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ambiguity_nb.study import gather_inputs, nearest_samples, pattern_regions, study_patterns
-from ambiguity_nb.data import from_arrays, load_samples
-from ambiguity_nb.explanations import class_baselines, explain
-from ambiguity_nb.explorer import PatternExplorer, explore, strip_png
+from ambiguity_nb.data import from_arrays
+from ambiguity_nb.explanations import EXPLAINERS, class_baselines, explain
+from ambiguity_nb.explorer import PatternExplorer, _strip_png, explore
 from ambiguity_nb.models import cnn, lenet
-from ambiguity_nb.prototypes import (choose_prototypes, compactness, compare_prototypes, coverage, default_radius, describe_prototypes, diversity, plot_map, plot_prototypes,
-                                     prototype_kinds, stability)
-from ambiguity_nb.training import fit
+from ambiguity_nb.patterns import Clustering
+from ambiguity_nb.prototypes import (PROTOTYPES, _compactness, _coverage, _default_radius, _diversity, choose_prototypes, compare_prototypes,
+                                     describe_prototypes, plot_map, plot_prototypes, _prototype_stability)
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.study import RealSamples, StudyOptions, gather_inputs, pattern_regions, study_patterns
+from ambiguity_nb.training import Training, fit
 
 
 @given(st.integers(1, 25), st.integers(1, 4), st.integers(0, 10_000))
@@ -28,7 +30,7 @@ def test_medoid_and_mmd_are_the_best_single_rows(n, d, seed):
     distance = np.linalg.norm(x[:, None] - x[None], axis=2)
     medoid = choose_prototypes(x, np.zeros(n, int))[0, 0]
     assert distance.sum(1)[medoid] <= distance.sum(1).min() + 1e-4
-    for kind in prototype_kinds():
+    for kind in PROTOTYPES:
         rows = choose_prototypes(x, np.zeros(n, int), kind, per_cluster=min(n, 3))[0]
         assert len(set(rows)) == min(n, 3) and 0 <= rows.min() <= rows.max() < n
 
@@ -54,19 +56,19 @@ def test_labels_may_have_gaps_and_noise():
 def test_measures_stay_in_range_and_ignore_order(k, d, seed):
     rng = np.random.default_rng(seed)
     a, b, rows = rng.normal(size=(k, d)), rng.normal(size=(k, d)), rng.normal(size=(30, d))
-    assert 0 <= diversity(a) <= 2 and 0 <= coverage(rows, a) <= 1 and compactness(rows, a) <= 1 and -1 <= stability(a, b) <= 1 + 1e-9
+    assert 0 <= _diversity(a) <= 2 and 0 <= _coverage(rows, a, _default_radius(rows)) <= 1 and _compactness(rows, a) <= 1 and -1 <= _prototype_stability(a, b) <= 1 + 1e-9
     shuffled = a[rng.permutation(k)]
-    assert stability(a, shuffled) == pytest.approx(1, abs=1e-5)
-    assert stability(a, b) == pytest.approx(stability(b, shuffled), abs=1e-6)
-    assert diversity(shuffled) == pytest.approx(diversity(a), abs=1e-6)
-    assert stability(a, b) >= np.mean([a[i] @ b[i] / np.linalg.norm(a[i]) / np.linalg.norm(b[i]) for i in range(k)]) - 1e-6
-    assert coverage(rows, rows) == 1 and compactness(rows, rows) == pytest.approx(1, abs=1e-3)
+    assert _prototype_stability(a, shuffled) == pytest.approx(1, abs=1e-5)
+    assert _prototype_stability(a, b) == pytest.approx(_prototype_stability(b, shuffled), abs=1e-6)
+    assert _diversity(shuffled) == pytest.approx(_diversity(a), abs=1e-6)
+    assert _prototype_stability(a, b) >= np.mean([a[i] @ b[i] / np.linalg.norm(a[i]) / np.linalg.norm(b[i]) for i in range(k)]) - 1e-6
+    assert _coverage(rows, rows, _default_radius(rows)) == 1 and _compactness(rows, rows) == pytest.approx(1, abs=1e-3)
 
 
 def test_radius_takes_in_the_stated_share_of_pairs():
     rows = np.random.default_rng(0).normal(size=(300, 4))
     distance = np.linalg.norm(rows[:, None] - rows[None], axis=2)[np.triu_indices(300, 1)]
-    assert (distance <= default_radius(rows, .3)).mean() == pytest.approx(.3, abs=.01)
+    assert (distance <= _default_radius(rows, .3)).mean() == pytest.approx(.3, abs=.01)
 
 
 def test_compare_says_when_the_baseline_is_too_small():
@@ -95,7 +97,7 @@ def digits():
 @pytest.fixture(scope="module")
 def model(digits):
     model = cnn(nf=4, image_size=8, seed=0)
-    fit(model, digits[0], n_epochs=15)
+    fit(model, digits[0], Training(n_epochs=15))
     return model
 
 
@@ -104,8 +106,8 @@ def test_explaining_leaves_no_trace(digits):
     model.train()
     x = torch.rand(2, 1, 28, 28) * 2 - 1
     before, random, legacy = copy.deepcopy(model.state_dict()), torch.get_rng_state(), np.random.get_state()[1].copy()
-    for method in ("gradient_shap", "integrated_gradients", "saliency"):
-        first, second = (explain(model, x, torch.zeros(3, 1, 28, 28), method, n_samples=8) for _ in range(2))
+    for explainer in EXPLAINERS:
+        first, second = (explain(model, x, torch.zeros(3, 1, 28, 28), explainer, n_samples=8) for _ in range(2))
         assert np.array_equal(first.maps, second.maps)
     assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters()) and not x.requires_grad
@@ -123,8 +125,8 @@ def test_three_classes_sum_to_their_log_odds():
 def test_study_of_real_samples_is_complete_and_repeatable(digits, model):
     train, test = digits
     inputs = gather_inputs(train.replace(name="train"), test.replace(name="test"))
-    study = study_patterns(model, inputs, train, test, tau=.45, n_clusters=2, n_neighbors=5, n_components=2, n_nearest=3, share=.1)
-    again = study_patterns(model, inputs, train, test, tau=.45, n_clusters=2, n_neighbors=5, n_components=2, n_nearest=3, share=.1)
+    how = Clustering(n_clusters=2, n_neighbors=5, n_components=2), StudyOptions(tau=.45, n_nearest=3, share=.1)
+    study, again = (study_patterns(model, inputs, train, test, *how) for _ in range(2))
     assert study.frame.equals(again.frame) and study.nearest.equals(again.nearest) and np.array_equal(study.explanation.maps, again.explanation.maps)
     assert study.considered == len(inputs) and study.frame.prototype.sum() == 2 and set(study.nearest.part) == {"train", "test"}
     assert (study.frame.p.sub(.5).abs() <= .45 + 1e-6).all()
@@ -137,19 +139,22 @@ def test_study_of_real_samples_is_complete_and_repeatable(digits, model):
 
 
 @pytest.mark.parametrize("bad, words", [({"tau": 1e-7}, "from a tie"), ({"tau": .45, "n_clusters": 900}, "lower n_clusters"), ({"prototype": "mean", "tau": .45, "n_neighbors": 5}, "choose from"),
-                                        ({"prototypes_in": "pixels"}, "'embedding'"), ({"share": 0, "tau": .45, "n_neighbors": 5}, "share is 0")])
+                                        ({"prototypes_in": "pixels"}, "'embedding'"), ({"explainer": "lime"}, "'saliency'"), ({"share": 0, "tau": .45, "n_neighbors": 5}, "share is 0")])
 def test_study_says_what_to_change(digits, model, bad, words):
-    with pytest.raises(ValueError, match=words): study_patterns(model, digits[1], *digits, **{"n_clusters": 2, "n_components": 2, "method": None, **bad})
+    given = {"n_clusters": 2, "n_components": 2, "explainer": None, **bad}
+    with pytest.raises(ValueError, match=words):
+        how = (kind(**{k: v for k, v in given.items() if k in kind.__dataclass_fields__}) for kind in (Clustering, StudyOptions))
+        study_patterns(model, digits[1], *digits, *how)
 
 
 def test_more_than_two_classes_and_a_search():
     train, test = load_samples("digits", "all").split((.6, .4), seed=0)
     model = lenet(10, image_size=(28, 28))
     small = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10))
-    fit(small, train, n_epochs=4)
+    fit(small, train, Training(n_epochs=4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the best setting may lie on an edge
-        study = study_patterns(small, train, train, test, tau=.2, n_trials=1, method="saliency")
+        study = study_patterns(small, train, train, test, options=StudyOptions(tau=.2, n_trials=1, explainer="saliency"))
     assert study.p.shape[1] == 10 and study.search is not None and np.isnan(study.explanation.delta).all()
     assert "search" in study.tables() and {"search", "card_0", "explanations"} <= set(study.figures())
     with pytest.raises(ValueError, match="cannot take a batch"): study_patterns(model, train, train, test)
@@ -165,7 +170,7 @@ def test_regions_count_every_error_once():
 
 def test_nearest_of_fewer_samples_than_asked():
     samples = from_arrays(np.random.default_rng(0).random((3, 4)).astype(np.float32), np.array([0, 1, 1]))
-    found = nearest_samples(samples.x[:2], samples, samples.x, np.full((3, 2), .5), k=10)
+    found = RealSamples(samples, samples.x, np.full((3, 2), .5)).nearest(samples.x[:2], k=10)
     assert len(found) == 6 and found.distance.iloc[0] == pytest.approx(0, abs=1e-3)
 
 
@@ -180,9 +185,11 @@ def test_describe_names_the_feature_that_differs():
 def test_explorer_escapes_what_data_say():
     samples = load_samples("digits", "all").subset(slice(0, 4))
     samples = samples.replace(ids=np.array(["<script>", "'\"", "a", "b"]), classes=("<b>", *samples.classes[1:]))
-    explorer = PatternExplorer(np.eye(4)[:, :2], np.zeros(4, int), samples, samples.x.reshape(4, -1), real={"<i>": (samples, samples.x.reshape(4, -1))}, scatter="widgets")
+    real = {"<i>": RealSamples(samples, samples.x.reshape(4, -1), np.eye(10)[samples.y])}
+    explorer = PatternExplorer(np.eye(4)[:, :2], np.zeros(4, int), samples, samples.x.reshape(4, -1), real=real, scatter="widgets")
     explorer.selected = [0]
     assert len(explorer.view.children) == 2
-    shown = explorer._widgets["info"].value + "".join(t for _, t in explorer.neighbors().values()) + explorer._widgets["map"].page.value
+    page = explorer._panel.map.widget
+    shown = explorer._panel.info.value + "".join(t for _, t in explorer.neighbors().values()) + str({k: getattr(page, k) for k in page.keys})
     assert "<script>" not in shown and "<i>:" not in shown and "&lt;script&gt;" in shown
-    assert len(strip_png(samples.x)) > 100
+    assert len(_strip_png(samples.x)) > 100

@@ -145,7 +145,8 @@ def inject(samples, kind, prop=.1, severity=None, seed=0, **given): return use("
     seed=seed, **given)
 
 
-def inject_mixture(samples, props, **options): return use("inject_mixture")(samples, props, **options)
+def inject_mixture(samples, props, severities, seed):
+    return use("inject_mixture")(samples, props, severities, seed=seed)
 
 
 def gan_network(kind, name, **options): return use(f"build_{kind}")(name, 0, **options)

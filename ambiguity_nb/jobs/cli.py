@@ -79,7 +79,8 @@ def _add_group(parser, options:Any)->None:
 def _add(parser, name:str, kind:Any, default:Any, what:str)->None:
     "One flag. A function is given as a name or as module:object here, so that type is left out."
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        kind = typing.Union[tuple(k for k in typing.get_args(kind) if Callable not in (k, typing.get_origin(k)))]  # noqa: UP007
+        kinds = tuple(k for k in typing.get_args(kind) if Callable not in (k, typing.get_origin(k)))
+        kind = typing.Union[kinds]  # noqa: UP007
     given = {"required": True} if default is inspect.Parameter.empty else {"default": default}
     parser.add_argument(f"--{name}", type=kind, help=what, **given)
 
@@ -160,7 +161,7 @@ def main(
         print(__version__ if command == "--version" else _usage())
         return 0 if command else 2
     if command not in COMMANDS:
-        print(f"ambiguity: unknown command {command!r}; choose from {list(COMMANDS)}", file=sys.stderr)
+        print(f"ambiguity has no command {command!r}; choose from {list(COMMANDS)}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ambiguity_nb").setLevel(logging.INFO)

@@ -1,6 +1,7 @@
 """Injection into many images at once, against the plain way: one image at a time through torchvision or NumPy.
 
-60,000 images (the 5,000 bundled digits, twelve times over), a tenth of them made hard. The plain way is timed on fewer images and scaled.
+60,000 images (the 5,000 bundled digits, twelve times over), a tenth of them made hard. The plain way is timed on fewer
+images and scaled.
 """
 import argparse
 import statistics
@@ -31,7 +32,9 @@ def plain_noise(samples, rows, rng):
 def plain_zoom(samples, rows, rng):
     "Crop and resize image by image, as torchvision does it."
     side = int(samples.shape[1] / 1.75)
-    for i in rows: tv.resize(tv.center_crop(torch.from_numpy(samples.x[i]), [side, side]), list(samples.shape[1:]), antialias=False)
+    for i in rows:
+        middle = tv.center_crop(torch.from_numpy(samples.x[i]), [side, side])
+        tv.resize(middle, list(samples.shape[1:]), antialias=False)
 
 
 def plain_shift(samples, rows, rng):
@@ -73,7 +76,8 @@ def main() -> None:
         ours, plain = [], []
         for _ in range(repeat):
             ours.append(seconds(lambda kind=kind: inject(many, kind, .1)))
-            if kind in PLAIN: plain.append(10 * seconds(lambda kind=kind: PLAIN[kind](many, few, np.random.default_rng(0))))
+            if kind not in PLAIN: continue
+            plain.append(10 * seconds(lambda kind=kind: PLAIN[kind](many, few, np.random.default_rng(0))))
         median, other = statistics.median(ours), statistics.median(plain) if plain else np.nan
         rows.append({"type": kind, "ours, s": median, "plain, s": other, "ratio": other / median})
     print(f"60,000 images of 28 by 28, 6,000 made hard, {torch.get_num_threads()} threads, median of {repeat}")
@@ -86,7 +90,8 @@ def main() -> None:
         ours.append(seconds(lambda: detection_quality(score, flags, 200)))
         plain.append(seconds(lambda: plain_bootstrap(score, flags, 200)))
     ours, plain = statistics.median(ours), statistics.median(plain)
-    print(f"\nAUROC and AUPRC of 5,000 samples with 200 resamples: {ours:.2f} s; AUROC alone by scikit-learn, one by one: {plain:.2f} s ({plain / ours:.1f} times)")
+    print(f"\nAUROC and AUPRC of 5,000 samples with 200 resamples: {ours:.2f} s; "
+          f"AUROC alone by scikit-learn, one by one: {plain:.2f} s ({plain / ours:.1f} times)")
 
 
 if __name__ == "__main__":

@@ -12,27 +12,13 @@ import warnings
 import numpy as np
 import torch
 
-from ambiguity_nb.data import load_samples
+from ambiguity_nb.generator_measures import is_ambiguous
 from ambiguity_nb.models import cnn, predict_embeddings, predict_logits
-from ambiguity_nb.pattern_search import agreement, clustering_stability, search_patterns
-from ambiguity_nb.patterns import ambiguous_rows, find_patterns, silhouettes, unit_rows
+from ambiguity_nb.pattern_search import search_patterns
+from ambiguity_nb.patterns import Clustering, cluster_quality, find_patterns, label_agreement, mix_at_half, unit_rows
 from ambiguity_nb.prototypes import choose_prototypes
-from ambiguity_nb.training import fit
-
-
-def mixtures(model, samples, n: int, seed: int = 0):
-    "`n` mixtures of a 5 and a 3 near the share at which the model is undecided: ambiguous images without a generator."
-    rng = np.random.default_rng(seed)
-    p = torch.softmax(torch.from_numpy(predict_logits(model, samples)), 1)[:, 1].numpy()
-    a, b = (samples.x[rng.choice(np.flatnonzero((samples.y == k) & ((p > .5) == bool(k))), n)].astype(np.float32) for k in (1, 0))
-    low, high = np.zeros(n, np.float32), np.ones(n, np.float32)
-    for _ in range(10):
-        share = (low + high) / 2
-        x = share[:, None, None, None] * a + (1 - share[:, None, None, None]) * b
-        part = samples.replace(x=x.round().astype(samples.x.dtype), y=np.ones(n, np.int64), ids=np.arange(n), name="mixtures")
-        up = np.diff(predict_logits(model, part))[:, 0] > 0
-        low, high = np.where(up, low, share), np.where(up, share, high)
-    return part
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Training, fit
 
 
 def plain_search(x: np.ndarray, n_iter: int, folds: int = 5):
@@ -55,14 +41,20 @@ def plain_search(x: np.ndarray, n_iter: int, folds: int = 5):
 
 
 def plain_stability(x: np.ndarray, labels: np.ndarray, pipeline, n_repeats: int = 3) -> float:
-    "The same measure as `clustering_stability`, for a scikit-learn pipeline."
+    "The same measure as `Patterns.stability`, for a scikit-learn pipeline."
     from sklearn.base import clone
 
     scores = []
     for r in range(1, n_repeats + 1):
         rows = np.sort(np.random.default_rng(r).choice(len(x), round(.8 * len(x)), replace=False))
-        scores.append(agreement(labels[rows], clone(pipeline).set_params(umap__random_state=r, gmm__random_state=r).fit_predict(x[rows])))
+        scores.append(label_agreement(labels[rows], clone(pipeline).set_params(umap__random_state=r, gmm__random_state=r).fit_predict(x[rows])))
     return float(np.mean(scores))
+
+
+def judged(found) -> tuple:
+    "Silhouette in the embedding and stability of patterns, how they were reduced, and their number."
+    silhouette = cluster_quality(found.space, found.labels)["silhouette"]
+    return silhouette, found.stability(3).mean(), found.clustering.reducer, found.n_clusters
 
 
 def main(full: bool = False, rows: int | None = None) -> None:
@@ -70,14 +62,14 @@ def main(full: bool = False, rows: int | None = None) -> None:
     n_rows, n_iter, n_trials = (rows or 1500, 20, 12) if full else (rows or 800, 5, 4)
     train = load_samples("mnist-5k", "all").binary(5, 3)
     model = cnn(nf=4, seed=0)
-    fit(model, train, n_epochs=5)
+    fit(model, train, Training(n_epochs=5))
 
-    images = mixtures(model, train, 15_000)
+    images = mix_at_half(model, train, 15_000)
     start = time.perf_counter()
     p = torch.softmax(torch.from_numpy(predict_logits(model, images)), 1)[:, 1].numpy()
-    kept = images.subset(ambiguous_rows(p))
+    kept = images.subset(np.flatnonzero(is_ambiguous(p)))
     embeddings = predict_embeddings(model, kept)
-    patterns = find_patterns(embeddings, n_clusters=8)
+    patterns = find_patterns(embeddings, Clustering(n_clusters=8))
     choose_prototypes(patterns.reduced, patterns.labels)
     print(f"{len(images)} images, {len(kept)} of them ambiguous: filter, embed, UMAP, mixture of 8, quality, prototypes in {time.perf_counter() - start:.1f} s", flush=True)
 
@@ -87,9 +79,9 @@ def main(full: bool = False, rows: int | None = None) -> None:
     results = []
     start, cpu = time.perf_counter(), time.process_time()
     ours = search_patterns(x, n_trials=n_trials)
-    results.append(("ours", time.perf_counter() - start, time.process_time() - cpu, silhouettes(space, ours.best.labels).mean(), clustering_stability(x, ours.best.settings, 3).mean(), ours.best.settings["reducer"], ours.best.n_clusters))
+    results.append(("ours", time.perf_counter() - start, time.process_time() - cpu, *judged(ours.best)))
     only = search_patterns(x, n_trials=n_trials, reducers=("umap",))
-    results.append(("ours, UMAP only", np.nan, np.nan, silhouettes(space, only.best.labels).mean(), clustering_stability(x, only.best.settings, 3).mean(), "umap", only.best.n_clusters))
+    results.append(("ours, UMAP only", np.nan, np.nan, *judged(only.best)))
     try:
         import skopt  # noqa: F401
     except ImportError:
@@ -100,7 +92,8 @@ def main(full: bool = False, rows: int | None = None) -> None:
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         best = plain.best_estimator_
         labels = best.predict(x) if not hasattr(best[-1], "labels_") else best[-1].labels_
-        results.append(("BayesSearchCV", seconds, cpu, silhouettes(space, labels).mean(), plain_stability(x, labels, best), "umap", len(np.unique(labels))))
+        results.append(("BayesSearchCV", seconds, cpu, cluster_quality(space, labels)["silhouette"],
+                        plain_stability(x, labels, best), "umap", len(np.unique(labels))))
     print(f"\n{n_rows} embeddings of {x.shape[1]} columns; {n_trials} trials against {n_iter} iterations of 5 folds")
     print(f"{'':18}{'seconds':>9}{'CPU s':>8}{'silhouette':>12}{'stability':>11}  {'reducer':8}{'patterns':>9}")
     for name, seconds, cpu, silhouette, stable, reducer, k in results: print(f"{name:18}{seconds:9.1f}{cpu:8.1f}{silhouette:12.3f}{stable:11.2f}  {reducer:8}{k:9d}")
