@@ -19,7 +19,7 @@ from ambiguity_nb.patterns import Clustering
 from ambiguity_nb.prototypes import (PROTOTYPES, _compactness, _coverage, _default_radius, _diversity, choose_prototypes, compare_prototypes,
                                      describe_prototypes, plot_map, plot_prototypes, _prototype_stability)
 from ambiguity_nb.sources import load_samples
-from ambiguity_nb.study import RealSamples, StudyOptions, gather_inputs, pattern_regions, study_patterns
+from ambiguity_nb.study import RealSamples, StudyOptions, gather_inputs, _pattern_regions, study_patterns
 from ambiguity_nb.training import Training, fit
 
 
@@ -162,9 +162,9 @@ def test_more_than_two_classes_and_a_search():
 
 def test_regions_count_every_error_once():
     rng = np.random.default_rng(0)
-    table, inside = pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)), rng.random(50) < .3, rng.random(50), share=1.)
+    table, inside = _pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)), rng.random(50) < .3, rng.random(50), share=1.)
     assert inside.all() and np.allclose(table["share of errors"], 1) and np.allclose(table.lift, 1) and np.allclose(table.p_value, 1)
-    none, _ = pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)), np.zeros(50, bool))
+    none, _ = _pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)), np.zeros(50, bool))
     assert (none.errors == 0).all() and (none.p_value == 1).all()
 
 
