@@ -239,7 +239,7 @@ def dataset_features(samples, n_epochs): return use("dataset_features")(samples,
 def cache_name(samples): return use("_content_name")(samples)
 
 
-def confusion_distance(probs, classes=None): return use("confusion_distance")(probs, classes)
+def confusion_distance(probs, classes=None): return use("generator_measures:_confusion_distance")(probs, classes)
 
 
 def is_ambiguous(probs, tau, classes=None): return use("is_ambiguous", "fid:ambiguous")(probs, tau, classes)
