@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['summarize', 'plot_heatmap', 'plot_curves', 'Ranks', 'score_stability', 'seed_spread', 'plot_intervals',
-           'score_agreement', 'plot_score_agreement', 'plot_ambiguity', 'Conclusions']
+           'score_agreement', 'plot_score_agreement', 'Conclusions']
 
 # %% ../nbs/09b_benchmark_figures.ipynb #7ba4ca18
 import html
@@ -306,16 +306,17 @@ def plot_intervals(
     table:pd.DataFrame, # `score`, `mean`, `low`, `high`, and `column`
     column:str|None=None, # whose values are told apart by color and marker
     label:str="", # of the horizontal axis
-    scores:Sequence[str]|None=None, # from bottom to top; by their mean when None
     *,
     floor:float|None=None, # where a dashed line is drawn
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
-    "Scores one below the other, with a marker and an interval for each value of `column`."
-    order = table.groupby("score")["mean"].mean().sort_values().index if scores is None else scores
-    ax = new_axes(ax, 5, .8 + .22 * len(order))
-    for i, (value, part) in enumerate(table.groupby(column or (lambda row: ""))):
-        part, place = part.set_index("score").reindex(order), np.arange(len(order)) + .12 * (-1)**i * bool(column)
+    "Scores one below the other, the highest mean on top, with a marker and an interval for each value of `column`."
+    if len(table) == 0: raise ValueError("there is nothing to draw: the table has no rows")
+    order = table.groupby("score")["mean"].mean().sort_values().index
+    ax, groups = new_axes(ax, 5, .8 + .22 * len(order)), list(table.groupby(column or (lambda row: "")))
+    for i, (value, part) in enumerate(groups):
+        part, above = part.set_index("score").reindex(order), (len(groups) - 1) / 2 - i
+        place = np.arange(len(order)) + .36 * above / max(len(groups) - 1, 1)
         reach = [part["mean"] - part["low"], part["high"] - part["mean"]]
         style = {"fmt": "os^D"[i % 4], "color": PALETTE[i % len(PALETTE)], "ms": 4, "lw": 1}
         ax.errorbar(part["mean"], place, xerr=reach, label=str(value), **style)
@@ -371,29 +372,6 @@ def _alike_together(matrix:pd.DataFrame)->pd.DataFrame:
     if len(matrix) < 3: return matrix
     order = leaves_list(linkage(squareform(distance, checks=False), "average"))
     return matrix.iloc[order, order]
-
-# %% ../nbs/09b_benchmark_figures.ipynb #b978da5a
-def plot_ambiguity(
-    cells:pd.DataFrame, # from `Store.results`
-    kinds:Sequence[str]=("ambiguous", "uniform"), # types to compare; those not there are left out
-    metric:str="auroc", # or "auprc"
-)->Figure: # the figure drawn
-    "Hardness and ambiguity of the scores that have both, against the flags; `ValueError` when there is none."
-    import matplotlib.pyplot as plt
-
-    table = summarize(cells, ["kind"], metric)
-    table = table[table["score"].isin(set(table.loc[table["by"] == "ambiguity", "score"]))]
-    kinds = [kind for kind in kinds if kind in set(table["kind"])]
-    if not kinds: raise ValueError(f"no score with ambiguity on these types; the table has types {_kinds(cells)}")
-    scores = sorted(set(table["score"]))
-    size = {"figsize": (3.6 * len(kinds), 1.1 + .35 * len(scores)), "layout": "constrained"}
-    fig, axes = plt.subplots(1, len(kinds), squeeze=False, **size)
-    for ax, kind in zip(axes[0], kinds, strict=True):
-        part = table[table["kind"] == kind]
-        floor = .5 if metric == "auroc" else part["share"].mean()
-        plot_intervals(part, "by", f"{metric.upper()} for {kind} (dashed: random)", scores, floor=floor, ax=ax)
-        ax.set_xlim(-.02, 1.02)
-    return fig
 
 # %% ../nbs/09b_benchmark_figures.ipynb #15eb574d
 @dataclass(frozen=True, eq=False, repr=False)

@@ -50,11 +50,12 @@ def _spectral(module:nn.Module)->None:
     if isinstance(module, (nn.Conv2d, nn.Linear)): nn.utils.parametrizations.spectral_norm(module)
 
 # %% ../nbs/06a_networks.ipynb #3bf39e59
-class _DCDiscriminator(nn.Module):
-    "Images [B, C, H, W] to one number each [B], by strided convolutions; higher = more real."
+class _Discriminator(nn.Module):
+    "Images [B, C, H, W] to one number each [B]; higher = more real. An architecture says how it is built."
+
     def __init__(self,
         shape:tuple[int, int, int]=(1, 28, 28), # (C, H, W)
-        filters:int=64, # channels of the first block; doubled in each after it
+        filters:int=64, # channels of the first block; more after it
         n_blocks:int=3, # halvings of the side
         norm:str="batch", # "batch", "layer" (for WGAN-GP), "spectral" or "none"
     ):
@@ -62,8 +63,16 @@ class _DCDiscriminator(nn.Module):
         _check_shape(shape, n_blocks)
         check_choice(norm, _NORMS, "norm")
         self.shape = tuple(shape)
-        heights, widths = (_halved(side, n_blocks) for side in shape[1:])
-        channels = [shape[0], *(filters * 2 ** i for i in range(n_blocks))]
+        self._build(filters, n_blocks, norm)
+        if norm == "spectral": self.apply(_spectral)
+
+# %% ../nbs/06a_networks.ipynb #f59c2cf6
+class _DCDiscriminator(_Discriminator):
+    "By strided convolutions, with twice as many channels in each."
+
+    def _build(self, filters:int, n_blocks:int, norm:str)->None:
+        heights, widths = (_halved(side, n_blocks) for side in self.shape[1:])
+        channels = [self.shape[0], *(filters * 2 ** i for i in range(n_blocks))]
         layers = []
         for i in range(n_blocks):
             mixes = i > 0 and norm == "batch"                        # its shift makes a bias idle
@@ -75,7 +84,6 @@ class _DCDiscriminator(nn.Module):
         last = nn.Linear(channels[-1] * heights[-1] * widths[-1], 1)
         self.blocks = nn.Sequential(*layers, nn.Flatten(), last)
         self.apply(_init_normal)
-        if norm == "spectral": self.apply(_spectral)
 
     def forward(self, x:torch.Tensor)->torch.Tensor:
         "One number per image."
@@ -135,23 +143,14 @@ class _DownBlock(nn.Module):
         return F.avg_pool2d(deep, 2, ceil_mode=True) + flat
 
 # %% ../nbs/06a_networks.ipynb #57d3ea1e
-class _ResNetDiscriminator(nn.Module):
-    "Images [B, C, H, W] to one number each [B], by residual blocks; higher = more real."
-    def __init__(self,
-        shape:tuple[int, int, int]=(1, 28, 28), # (C, H, W)
-        filters:int=64, # channels of the first block; twice as many after it
-        n_blocks:int=3, # halvings of the side
-        norm:str="batch", # "batch", "layer" (for WGAN-GP), "spectral" or "none"
-    ):
-        super().__init__()
-        _check_shape(shape, n_blocks)
-        check_choice(norm, _NORMS, "norm")
-        self.shape = tuple(shape)
-        channels = [shape[0], filters, *[2 * filters] * (n_blocks - 1)]
+class _ResNetDiscriminator(_Discriminator):
+    "By residual blocks, with twice as many channels after the first."
+
+    def _build(self, filters:int, n_blocks:int, norm:str)->None:
+        channels = [self.shape[0], filters, *[2 * filters] * (n_blocks - 1)]
         blocks = (_DownBlock(channels[i], channels[i + 1], norm, i == 0) for i in range(n_blocks))
         self.blocks = nn.Sequential(*blocks)
         self.score = nn.Linear(channels[-1], 1)
-        if norm == "spectral": self.apply(_spectral)
 
     def forward(self, x:torch.Tensor)->torch.Tensor:
         "One number per image."

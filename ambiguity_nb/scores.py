@@ -81,6 +81,7 @@ class Score(Hook):
     measured = "evaluation pass after each epoch" # where the numbers come from, for tables
     finds_mislabeled = True # whether it is meant to rank wrong labels as hard
     baseline = False # whether it is there only to be compared with
+    draws = False # whether it draws numbers of its own, from an argument `seed`
     folds = 5 # of the cross-validation, where it needs probabilities out of sample
 
     def __init_subclass__(cls, **kwargs):
@@ -206,7 +207,7 @@ def _make_scores(scores:str|Score|Iterable[str|Score|type[Score]])->list[Score]:
     names = [score.name for score in made]
     if not made: raise ValueError(f"no score asked for; choose from {list(SCORES)}, 'all' or 'baselines'")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"two scores are named {twice[0]!r}; rename one: EL2N([5]).named('el2n_5')")
+        raise ValueError(f"two scores are named {twice[0]!r}; rename one: SCORES['el2n']([5]).named('el2n_5')")
     return made
 
 # %% ../nbs/04_scores.ipynb #c8fc2c89

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'SCHEDULES', 'Hook', 'HookError', 'Loop', 'Log', 'Clock', 'Progress', 'Measure', 'Finite', 'Patience',
-           'new_lows', 'KeepBest', 'Checkpoint', 'RandomStream', 'Training', 'EvaluationPass', 'evaluate', 'fit']
+           'new_lows', 'KeepBest', 'Checkpoint', 'Training', 'evaluate', 'fit']
 
 # %% ../nbs/03_training.ipynb #18285434
 import difflib
@@ -98,7 +98,8 @@ def _call(hooks:Sequence[Hook], event:str, *args)->None:
             getattr(hook, event)(*args)
         except Exception as error:
             if hook.says_enough: raise
-            raise HookError(f"{type(hook).__name__}.{event} failed: {type(error).__name__}: {error}") from error
+            name = type(hook).__name__.lstrip("_")
+            raise HookError(f"{name}.{event} failed: {type(error).__name__}: {error}") from error
 
 # %% ../nbs/03_training.ipynb #daba9928
 class Loop:
@@ -309,7 +310,7 @@ def _check_settings(path:Path, old:dict, new:dict)->None:
                      "use another folder, or delete this one to start again")
 
 # %% ../nbs/03_training.ipynb #8b1cfeed
-class RandomStream:
+class _RandomStream:
     "A torch generator as a thing with a state dict."
 
     def __init__(self, seed:int): self.torch = torch.Generator().manual_seed(seed)
@@ -407,7 +408,7 @@ def _train_epoch(parts:dict, batches, n:int, hooks:Sequence[Hook], autocast:bool
     return {"loss": float(total_loss) / n, "accuracy": float(n_correct) / n, "lr": optimizer.param_groups[0]["lr"]}
 
 # %% ../nbs/03_training.ipynb #c83e79f0
-class EvaluationPass(Hook):
+class _EvaluationPass(Hook):
     "After each epoch: all samples in eval mode, for the hooks that listen."
     order, says_enough = -2, True
 
@@ -473,7 +474,7 @@ def fit(
             batches = samples.batches(training.batch_size, shuffle=True, generator=parts["order"].torch, device=device)
             return _train_epoch(parts, batches, len(samples), hooks, training.autocast)
 
-        around = [*hooks, EvaluationPass(hooks, device), *_usual_hooks(training, validation, progress)]
+        around = [*hooks, _EvaluationPass(hooks, device), *_usual_hooks(training, validation, progress)]
         if folder is not None:
             names = {"model": type(model).__name__, "seed": seed, "hooks": [type(h).__name__ for h in hooks]}
             states = {f"hook-{i}": hook for i, hook in enumerate(around)}
@@ -486,7 +487,7 @@ def _make_parts(model:nn.Module, samples:Samples, training:Training, seed:int, d
     make, fused = OPTIMIZERS.resolve(training.optimizer), device.type in ("cpu", "cuda")       # one kernel per step
     named = training.optimizer in list(OPTIMIZERS)
     options = {"lr": training.lr, "weight_decay": training.weight_decay, "fused": fused} if named else {}
-    parts = {"model": model, "optimizer": make(model.parameters(), **options), "order": RandomStream(seed)}
+    parts = {"model": model, "optimizer": make(model.parameters(), **options), "order": _RandomStream(seed)}
     if training.schedule is None: return parts
     n_steps = training.n_epochs * -(-len(samples) // training.batch_size)
     return parts | {"scheduler": SCHEDULES.resolve(training.schedule)(parts["optimizer"], n_steps)}

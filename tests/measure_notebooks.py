@@ -47,8 +47,9 @@ class Cell:
 
     @property
     def body(self) -> list[ast.stmt]:
-        "The statements of a code cell, magics left out."
-        return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", self.source)).body if self.kind == "code" else []
+        "The statements of a code cell, magics left out; none of a cell that is a file (`%%writefile`)."
+        if self.kind != "code" or self.source.startswith("%%"): return []
+        return ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", self.source)).body
 
     @property
     def defined(self) -> list[str]:
@@ -93,6 +94,11 @@ def modules_of(tree: Path) -> dict[str, str]:
     return {name: p.read_text(encoding="utf-8") for name, p in found.items()}
 
 
+def written(source: str) -> list[str]:
+    "The lines of a module that somebody wrote: without `__all__`, which nbdev wraps at 130 characters."
+    return re.sub(r"(?m)^__all__ = \[[^\]]*\]\n", "", source).splitlines()
+
+
 def sections(cells: list[Cell]) -> list[tuple[str, list[Cell]]]:
     "Heading of each H2 section and its cells."
     found: list[tuple[str, list[Cell]]] = []
@@ -117,10 +123,10 @@ def argument_counts(source: str) -> dict[str, int]:
 
 
 def public_names(source: str) -> list[str]:
-    "The `__all__` of a module."
+    "The functions and classes in the `__all__` of a module; constants, such as registries, are not counted."
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return ast.literal_eval(node.value)
+            return [name for name in ast.literal_eval(node.value) if not name.isupper()]
     return []
 
 
@@ -152,7 +158,7 @@ def measure(tree: Path) -> dict[str, object]:
     bare = [section for _, section in h2 if not any(c.shows for c in section[1])]
     figures = [(c, size) for cells in notebooks.values() for c in cells for size in c.pictures()]
     counts = {k: n for source in modules.values() for k, n in argument_counts(source).items()}
-    long = sum(len(line) > 120 for line in package)
+    long = sum(len(line) > 120 for source in modules.values() for line in written(source))
     spread = f"{statistics.median(sizes):g} / {quantile(sizes, .9)} / {max(sizes)}"
     share = f"{several} of {len(exported)}, {defining} of which define ({several / len(exported):.0%})"
     return {

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ambiguity_nb.benchmark import (
-    PRESETS, BenchmarkCell, Grid, HCat, Store, _run_cell, benchmark, detection_quality, score_table,
+    PRESETS, BenchmarkCell, Grid, HCat, Store, _run_cell, benchmark, detection_quality, _score_table,
 )
 from ambiguity_nb.hardness_types import HARDNESS_TYPES, inject
 from ambiguity_nb.jobs.run import RunFolder, open_run
@@ -85,8 +85,8 @@ def test_score_table_takes_flags_or_injected():
     wine = load_samples("wine")
     made = inject(wine, "far_ood", .2)
     result = characterize("tabular_mlp", made.samples, ["el2n", "data_maps"], Training(n_epochs=2))
-    assert score_table(result, made, n_bootstrap=0).equals(score_table(result, made.flags, n_bootstrap=0))
-    assert set(score_table(result, made, n_bootstrap=0)["by"]) == {"hardness", "ambiguity"}
+    assert _score_table(result, made, n_bootstrap=0).equals(_score_table(result, made.flags, n_bootstrap=0))
+    assert set(_score_table(result, made, n_bootstrap=0)["by"]) == {"hardness", "ambiguity"}
 
 
 def test_the_same_data_for_all_model_seeds(tmp_path):
@@ -338,7 +338,7 @@ def test_a_type_of_ones_own_from_flags_and_yaml(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(HARDNESS_TYPES, "_things", dict(HARDNESS_TYPES))
     flags = ["--hardness", "my_types:inverted", "--severity", "0.75", "--given", "{top: 200}", "--data", "digits",
-             "--model", "cnn", "--total_runs", "1", "--epochs", "1", "--n_jobs", "1", "--progress", "false"]
+             "--model", "cnn", "--total_runs", "1", "--epochs", "2", "--n_jobs", "1", "--progress", "false"]
     assert main(["benchmark", *flags]) == 0
     store = Store("runs/benchmark/digits-cnn-my_types-inverted")
     cells = store.results()

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits, make_blobs
 
 from ambiguity_nb.generator_measures import is_ambiguous
 from ambiguity_nb.pattern_search import search_patterns
-from ambiguity_nb.patterns import (CLUSTERERS, REDUCERS, Clustering, Patterns, _silhouettes, cluster_quality,
+from ambiguity_nb.patterns import (CLUSTERERS, REDUCERS, Clustering, Patterns, _silhouettes, _cluster_quality,
                                    find_patterns, label_agreement, unit_rows)
 
 
@@ -38,7 +38,7 @@ def test_silhouettes_equal_scikit_learn(n, d, k, seed):
     x, labels = rng.normal(size=(n, d)), rng.integers(0, k, n)
     if not 2 <= len(np.unique(labels)) < n: return
     np.testing.assert_allclose(_silhouettes(x, labels, block=7), metrics.silhouette_samples(x, labels), atol=2e-3)
-    got = cluster_quality(x.astype(np.float32), labels)
+    got = _cluster_quality(x.astype(np.float32), labels)
     np.testing.assert_allclose(got["davies_bouldin"], metrics.davies_bouldin_score(x.astype(np.float32), labels),
                                rtol=1e-4)
 

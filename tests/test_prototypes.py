@@ -18,9 +18,9 @@ from ambiguity_nb.models import cnn, lenet
 from ambiguity_nb.patterns import Clustering
 from ambiguity_nb.prototypes import (PROTOTYPES, _compactness, _coverage, _default_radius, _diversity,
                                      choose_prototypes, compare_prototypes, describe_prototypes, plot_map,
-                                     plot_prototypes, prototype_stability)
+                                     plot_prototypes, _prototype_stability)
 from ambiguity_nb.sources import load_samples
-from ambiguity_nb.study import RealSamples, StudyOptions, gather_inputs, pattern_regions, study_patterns
+from ambiguity_nb.study import RealSamples, StudyOptions, gather_inputs, _pattern_regions, study_patterns
 from ambiguity_nb.training import Training, fit
 
 
@@ -58,13 +58,13 @@ def test_measures_stay_in_range_and_ignore_order(k, d, seed):
     rng = np.random.default_rng(seed)
     a, b, rows = rng.normal(size=(k, d)), rng.normal(size=(k, d)), rng.normal(size=(30, d))
     assert 0 <= _diversity(a) <= 2 and 0 <= _coverage(rows, a, _default_radius(rows)) <= 1
-    assert _compactness(rows, a) <= 1 and -1 <= prototype_stability(a, b) <= 1 + 1e-9
+    assert _compactness(rows, a) <= 1 and -1 <= _prototype_stability(a, b) <= 1 + 1e-9
     shuffled = a[rng.permutation(k)]
-    assert prototype_stability(a, shuffled) == pytest.approx(1, abs=1e-5)
-    assert prototype_stability(a, b) == pytest.approx(prototype_stability(b, shuffled), abs=1e-6)
+    assert _prototype_stability(a, shuffled) == pytest.approx(1, abs=1e-5)
+    assert _prototype_stability(a, b) == pytest.approx(_prototype_stability(b, shuffled), abs=1e-6)
     assert _diversity(shuffled) == pytest.approx(_diversity(a), abs=1e-6)
     in_order = [a[i] @ b[i] / np.linalg.norm(a[i]) / np.linalg.norm(b[i]) for i in range(k)]
-    assert prototype_stability(a, b) >= np.mean(in_order) - 1e-6
+    assert _prototype_stability(a, b) >= np.mean(in_order) - 1e-6
     assert _coverage(rows, rows, _default_radius(rows)) == 1 and _compactness(rows, rows) == pytest.approx(1, abs=1e-3)
 
 
@@ -174,11 +174,11 @@ def test_more_than_two_classes_and_a_search():
 
 def test_regions_count_every_error_once():
     rng = np.random.default_rng(0)
-    table, inside = pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)),
+    table, inside = _pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)),
                                     rng.random(50) < .3, rng.random(50), share=1.)
     assert inside.all() and np.allclose(table["share of errors"], 1)
     assert np.allclose(table.lift, 1) and np.allclose(table.p_value, 1)
-    none, _ = pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)),
+    none, _ = _pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)),
                               np.zeros(50, bool))
     assert (none.errors == 0).all() and (none.p_value == 1).all()
 

@@ -14,18 +14,7 @@ from ambiguity_nb.gradients import gradient_norms, label_gradients
 from ambiguity_nb.hardness_types import inject
 from ambiguity_nb.models import evaluating
 from ambiguity_nb.replay import characterize_trees, replay
-from ambiguity_nb.score_gallery import (
-    ALLSH,
-    AUM,
-    EL2N,
-    Cleanlab,
-    ConfAgree,
-    GraNd,
-    Prototypicality,
-    VoG,
-    _dropout_members,
-    margin,
-)
+from ambiguity_nb.score_gallery import _dropout_members, margin
 from ambiguity_nb.scores import SCORES, Score, ScoreSet, characterize
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Hook, HookError, KeepBest, Measure, Patience, Training, evaluate, fit, new_lows
@@ -144,13 +133,13 @@ def test_wrong_input_is_refused_before_training(planted):
     with pytest.raises(ValueError, match=r"gives \(2, 10, 1\)"):
         characterize(nn.Sequential(small(), nn.Unflatten(1, (10, 1))), samples)
     with pytest.raises(ValueError, match="expected some of 1..3"):
-        characterize(small, samples, [GraNd([4])], Training(n_epochs=3))
+        characterize(small, samples, [SCORES["grand"]([4])], Training(n_epochs=3))
     with pytest.raises(ValueError, match="at least 2 epochs"):
         characterize(small, samples, ["vog"], Training(n_epochs=1))
     with pytest.raises(ValueError, match="noise level"):
-        characterize("tabular_mlp", load_samples("wine"), [ALLSH(noise=0)])
+        characterize("tabular_mlp", load_samples("wine"), [SCORES["allsh"](noise=0)])
     with pytest.raises(ValueError, match="members='snapshots'"):
-        characterize("cnn", load_samples("mnist-5k").subset(range(9)), [ConfAgree(members="dropout")])
+        characterize("cnn", load_samples("mnist-5k").subset(range(9)), [SCORES["conf_agree"](members="dropout")])
     with pytest.raises(ValueError, match="need embeddings"):
         characterize(small, samples, ["prototypicality"], dynamics="train")
     with pytest.raises(ValueError, match="runs is 0"): characterize(small, samples, runs=0)
@@ -222,7 +211,7 @@ def test_out_of_sample_probabilities_are_out_of_sample():
     # labels are pure chance: in sample a large network knows them by heart, out of sample nobody does
     rng = np.random.default_rng(0)
     noise = from_arrays(rng.normal(size=(300, 20)).astype(np.float32), rng.integers(0, 2, 300))
-    both = [Cleanlab().named("inside"), Cleanlab(out_of_sample=True).named("outside")]
+    both = [SCORES["cleanlab"]().named("inside"), SCORES["cleanlab"](out_of_sample=True).named("outside")]
     scored = characterize(lambda: nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 2)), noise, both,
                           Training(n_epochs=60, lr=1e-2))
     assert scored.values("inside").mean() > .95 and .35 < scored.values("outside").mean() < .65
@@ -284,7 +273,7 @@ def test_closed_form_of_gradient_norms(options):
 def test_many_classes_and_shuffled_batches_against_numpy():
     rng = np.random.default_rng(0)
     logits, y = rng.normal(size=(4, 50, 101)).astype(np.float32), rng.integers(0, 101, 50)
-    scores = ScoreSet([AUM(), EL2N([1, 3]), ConfAgree(2)]).start(50, 101, 4)
+    scores = ScoreSet([SCORES["aum"](), SCORES["el2n"]([1, 3]), SCORES["conf_agree"](2)]).start(50, 101, 4)
     for epoch in logits:
         for rows in np.array_split(rng.permutation(50), 7):
             index = torch.from_numpy(rows)
@@ -310,7 +299,8 @@ def test_prototypicality_against_a_plain_computation(planted):
         def eval_batch(self, index, logits, y, embeddings): self.embeddings[index] = embeddings
 
     keep = Keep()
-    scored = characterize(small, planted.samples, [Prototypicality(), VoG(2)], Training(n_epochs=2), hooks=[keep])
+    scores = [SCORES["prototypicality"](), SCORES["vog"](2)]
+    scored = characterize(small, planted.samples, scores, Training(n_epochs=2), hooks=[keep])
     y, e = planted.samples.y, keep.embeddings
     centers = np.stack([e[y == k].mean(0) for k in range(10)])[y]
     cosine = (e * centers).sum(1) / np.linalg.norm(e, axis=1) / np.linalg.norm(centers, axis=1)

@@ -19,8 +19,8 @@ import yaml
 import ambiguity_nb.benchmark as component
 from ..benchmark import PRESETS, Grid, HCat, Store
 from ..benchmark_figures import (
-    Conclusions, Ranks, plot_ambiguity, plot_curves, plot_heatmap, plot_intervals, plot_score_agreement,
-    score_agreement, score_stability, seed_spread, summarize)
+    Conclusions, Ranks, plot_curves, plot_heatmap, plot_intervals, plot_score_agreement, score_agreement,
+    score_stability, seed_spread, summarize)
 from ..core import as_plain, atomic_path, check_choice
 from .report import Report
 from .run import Run, RunFolder, open_run
@@ -42,7 +42,7 @@ def _figures(store:Store, cells:pd.DataFrame)->Iterator[tuple[str, str, Callable
                "the best is at the left.", lambda group=group: Ranks.of(cells, group).plot(group))
     if "ambiguous" in set(cells["kind"]):
         yield ("Ambiguity against hardness", "The same scores asked two questions: how hard, and how ambiguous. "
-               "Intervals are 95 %.", lambda: plot_ambiguity(cells))
+               "Intervals are 95 %.", lambda: plot_intervals(_two_questions(cells), "question", "AUROC", floor=.5))
     yield from _figures_of_samples(store, cells)
     hardness = cells[cells["by"] == "hardness"]
     yield ("Cost", "Seconds each score adds to a training, with 95 % intervals.",
@@ -51,6 +51,14 @@ def _figures(store:Store, cells:pd.DataFrame)->Iterator[tuple[str, str, Callable
            "does, with 95 % intervals.", lambda: plot_intervals(seed_spread(cells), "varied", "deviation of AUROC"))
 
 # %% ../../nbs/jobs/benchmark.ipynb #d536ef46
+def _two_questions(cells:pd.DataFrame)->pd.DataFrame:
+    "Hardness and ambiguity of the scores that have both, for samples between classes and for wrong labels."
+    table = summarize(cells)
+    both = table["score"].isin(table.loc[table["by"] == "ambiguity", "score"])
+    table = table[both & table["kind"].isin(["ambiguous", "uniform"])]
+    return table.assign(question=table["by"] + " for " + table["kind"])
+
+# %% ../../nbs/jobs/benchmark.ipynb #ecb75bc5
 def _figures_of_samples(store:Store, cells:pd.DataFrame)->Iterator[tuple[str, str, Callable]]:
     "The figures that need every sample's scores."
     if not store.settings["keep_scores"]: return

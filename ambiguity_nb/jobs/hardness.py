@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Scoring', 'hardness']
 
-# %% ../../nbs/jobs/hardness.ipynb #ad9abd8f
+# %% ../../nbs/jobs/hardness.ipynb #621cc706
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..scores import Characterization, ScoreSet, characterize
 from ..sources import Source
 from ..training import Log, Training
 
-# %% ../../nbs/jobs/hardness.ipynb #b5b5672f
+# %% ../../nbs/jobs/hardness.ipynb #edd8c22d
 @dataclass(frozen=True)
 class Scoring:
     "Which scores, of which model. Raises `ValueError` for unknown ones."
@@ -36,7 +36,7 @@ class Scoring:
         "The scores asked for, word by word."
         return [word.strip() for word in self.scores.split(",")]
 
-# %% ../../nbs/jobs/hardness.ipynb #91e78338
+# %% ../../nbs/jobs/hardness.ipynb #7811b2eb
 def _first(result:Characterization)->str:
     "The score that the report opens with."
     def rank(name):
@@ -44,7 +44,7 @@ def _first(result:Characterization)->str:
         return name != "data_maps", not s.finds_mislabeled, s.baseline, s.measured == "nothing"
     return min(result.names, key=rank)
 
-# %% ../../nbs/jobs/hardness.ipynb #1758de09
+# %% ../../nbs/jobs/hardness.ipynb #5bcbabf7
 def _report(run:Run, result:Characterization)->Report:
     "What a scored data set shows, as a page."
     samples, names, n_runs = result.samples, result.names, len(result.runs(result.names[0]))
@@ -65,7 +65,7 @@ def _report(run:Run, result:Characterization)->Report:
                "beyond the training.", table=result.summary())
     return report.add_settings(run.config)
 
-# %% ../../nbs/jobs/hardness.ipynb #9dc04c93
+# %% ../../nbs/jobs/hardness.ipynb #0d2f6162
 def _draw_map(report:Report, result:Characterization)->None:
     "The data map."
     report.draw("data_map", "Data map",
@@ -73,7 +73,7 @@ def _draw_map(report:Report, result:Characterization)->None:
         "that changed (rightwards). Top left: easy. Bottom left: hard, often mislabeled or atypical. Right: ambiguous.",
         lambda figure: plot_data_map(result, ax=figure.subplots()), (7, 5))
 
-# %% ../../nbs/jobs/hardness.ipynb #ccfd21a9
+# %% ../../nbs/jobs/hardness.ipynb #21e4cad5
 def _draw_images(report:Report, result:Characterization)->None:
     "The hardest and the most ambiguous images of each class."
     name, size = _first(result), (9, .6 + 1.05 * result.samples.n_classes)
@@ -86,7 +86,7 @@ def _draw_images(report:Report, result:Characterization)->None:
         f"The samples that the model could not make up its mind about while it learned ({name}).",
         lambda figure: plot_hardest(result, name, n=10, by="ambiguity", ax=figure.subplots()), size)
 
-# %% ../../nbs/jobs/hardness.ipynb #88d6fe3b
+# %% ../../nbs/jobs/hardness.ipynb #d5403a13
 def _draw_curves(report:Report, result:Characterization)->None:
     "How a few samples were learned."
     order = np.argsort(result.hardness(_first(result)))
@@ -96,7 +96,7 @@ def _draw_curves(report:Report, result:Characterization)->None:
         "the band holds the middle 80 % of all samples.",
         lambda figure: plot_trajectories(result, shown, ax=figure.subplots()), (7, 3.6))
 
-# %% ../../nbs/jobs/hardness.ipynb #15fda261
+# %% ../../nbs/jobs/hardness.ipynb #ce18d9d9
 def _draw_agreement(report:Report, result:Characterization)->None:
     "Rank correlations of the scores."
     report.draw("agreement", "Do the scores agree?",
@@ -104,7 +104,7 @@ def _draw_agreement(report:Report, result:Characterization)->None:
         "blocks disagree, look at both ends.",
         lambda figure: plot_rank_agreement(result, ax=figure.subplots()), (7.5, 6.4))
 
-# %% ../../nbs/jobs/hardness.ipynb #caf65a35
+# %% ../../nbs/jobs/hardness.ipynb #12346473
 def hardness(
     source:Source=Source(), # which data
     scoring:Scoring=Scoring(), # which scores, of which model
@@ -115,7 +115,12 @@ def hardness(
     device:str="auto", # where to train; auto picks cuda, mps or cpu
     progress:bool=True, # show progress bars
 )->Path: # the report
-    "Score every sample of a data set by how hard it is, and write tables and a report."
+    """Score every sample of a data set by how hard it is, and write tables and a report.
+
+    Raises `ValueError` for unknown words, before anything is written.
+    """
+    if training.patience is not None:
+        raise ValueError("patience needs samples to judge by, and here all are scored; leave it out")
     samples = source.read()
     model = scoring.model or ("lenet" if samples.is_image else "tabular_mlp")
     folder = open_run("hardness", settings(source, scoring, training, seed=seed), run)

@@ -16,7 +16,7 @@ import torch
 from ambiguity_nb.generator_measures import is_ambiguous
 from ambiguity_nb.models import cnn, predict_embeddings, predict_logits
 from ambiguity_nb.pattern_search import search_patterns
-from ambiguity_nb.patterns import Clustering, cluster_quality, find_patterns, label_agreement, mix_at_half, unit_rows
+from ambiguity_nb.patterns import Clustering, _cluster_quality, find_patterns, label_agreement, mix_at_half, unit_rows
 from ambiguity_nb.prototypes import choose_prototypes
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Training, fit
@@ -57,7 +57,7 @@ def plain_stability(x: np.ndarray, labels: np.ndarray, pipeline, n_repeats: int 
 
 def judged(found) -> tuple:
     "Silhouette in the embedding and stability of patterns, how they were reduced, and their number."
-    silhouette = cluster_quality(found.space, found.labels)["silhouette"]
+    silhouette = _cluster_quality(found.space, found.labels)["silhouette"]
     return silhouette, found.stability(3).mean(), found.clustering.reducer, found.n_clusters
 
 
@@ -97,7 +97,7 @@ def main(full: bool = False, rows: int | None = None) -> None:
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         best = plain.best_estimator_
         labels = best.predict(x) if not hasattr(best[-1], "labels_") else best[-1].labels_
-        results.append(("BayesSearchCV", seconds, cpu, cluster_quality(space, labels)["silhouette"],
+        results.append(("BayesSearchCV", seconds, cpu, _cluster_quality(space, labels)["silhouette"],
                         plain_stability(x, labels, best), "umap", len(np.unique(labels))))
     print(f"\n{n_rows} embeddings of {x.shape[1]} columns; {n_trials} trials against {n_iter} iterations of 5 folds")
     print(f"{'':18}{'seconds':>9}{'CPU s':>8}{'silhouette':>12}{'stability':>11}  {'reducer':8}{'patterns':>9}")
