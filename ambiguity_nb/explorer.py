@@ -20,7 +20,7 @@ import traitlets
 
 from .core import Registry, check_choice, patch
 from .data import Samples, plot_images
-from .patterns import Clustering, nearest_rows, pattern_colors, unit_rows
+from .patterns import Clustering, nearest_rows, _pattern_colors, unit_rows
 from .prototypes import plot_map, project_map
 from .study import PatternStudy, RealSamples
 
@@ -86,7 +86,7 @@ def _hex_colors(labels:np.ndarray)->dict[int, str]: # by pattern
     from matplotlib.colors import to_hex
 
     names = np.unique(labels[labels >= 0])
-    return {int(k): to_hex(c) for k, c in zip(names, pattern_colors(len(names)), strict=True)}
+    return {int(k): to_hex(c) for k, c in zip(names, _pattern_colors(len(names)), strict=True)}
 
 # %% ../nbs/08d_explorer.ipynb #e4274ebc
 @_MAPS.register("jscatter", package="jscatter", mark="large",

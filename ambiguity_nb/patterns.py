@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REDUCERS', 'CLUSTERERS', 'mix_at_half', 'unit_rows', 'nearest_rows', 'Clustering', 'Patterns', 'find_patterns',
-           'label_agreement', 'pattern_colors']
+           'label_agreement']
 
 # %% ../nbs/07_patterns.ipynb #2dbcbd9f
 import html
@@ -606,7 +606,7 @@ def _load(folder:Path)->Patterns:
     return Patterns(*arrays, quality, clustering, meta["settings"]["seed"], fitted)
 
 # %% ../nbs/07_patterns.ipynb #37d5c0b9
-def pattern_colors(
+def _pattern_colors(
     n_clusters:int, # K
 )->list: # K colors, distinguishable by color-blind readers up to 8
     "One color per pattern."
@@ -625,7 +625,7 @@ def plot(
     ax, noise = new_axes(ax, 6, 4), self.labels < 0
     if noise.any(): ax.scatter(*self.plane[noise].T, s=6, c="#bbbbbb", label=f"in none ({noise.sum()})")
     names = np.unique(self.labels[~noise])
-    for k, color in zip(names, pattern_colors(len(names)), strict=True):
+    for k, color in zip(names, _pattern_colors(len(names)), strict=True):
         at = self.plane[self.members(k)]
         ax.scatter(*at.T, s=6, color=color, label=f"{k} ({len(at)})")
         ax.annotate(str(k), np.median(at, axis=0), ha="center", va="center", fontsize=9,

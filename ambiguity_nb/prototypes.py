@@ -16,7 +16,7 @@ import torch
 
 from .core import Registry, new_axes
 from .data import plot_images
-from .patterns import Clustering, find_patterns, label_agreement, nearest_rows, pattern_colors, unit_rows
+from .patterns import Clustering, find_patterns, label_agreement, nearest_rows, _pattern_colors, unit_rows
 
 # %% ../nbs/08_prototypes.ipynb #d8c03b36
 PROTOTYPES = Registry("kind of prototype")
@@ -122,7 +122,7 @@ def plot_prototypes(
 ): # -> the matplotlib `Axes` drawn on
     "Prototypes, framed, each followed by members of its pattern."
     labels, prototypes = np.asarray(labels), np.asarray(prototypes).reshape(len(prototypes), -1)
-    colors, width = pattern_colors(len(prototypes)), prototypes.shape[1] + n_members
+    colors, width = _pattern_colors(len(prototypes)), prototypes.shape[1] + n_members
     blank = np.full(images.shape[1:], 255 if images.dtype == np.uint8 else 1, images.dtype)
     grid, titles, frames = [], [], []
     for k, chosen in enumerate(prototypes):
@@ -177,7 +177,7 @@ def plot_map(
     if others is not None: _draw_real(ax, others, other_y, classes)
     outside, names = labels < 0, np.unique(labels[labels >= 0])
     if outside.any(): ax.scatter(*points[outside].T, s=5, color="#000000", marker="x", lw=.5, label="in no pattern")
-    colors = dict(zip(names, pattern_colors(len(names)), strict=True))
+    colors = dict(zip(names, _pattern_colors(len(names)), strict=True))
     for k in names: ax.scatter(*points[labels == k].T, s=7, color=colors[k], lw=0, alpha=.8, label=f"pattern {k}")
     for i in () if prototypes is None else np.ravel(prototypes):
         ax.scatter(*points[i], s=90, marker="*", color=colors[labels[i]], ec="black", lw=.8, zorder=5)

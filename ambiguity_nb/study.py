@@ -22,7 +22,7 @@ from .explanations import EXPLAINERS, Explanation, class_baselines, explain
 from .generator_measures import is_ambiguous
 from .models import check_classifier, predict_embeddings, predict_logits
 from .pattern_search import PatternSearch, search_patterns
-from .patterns import Clustering, Patterns, find_patterns, nearest_rows, pattern_colors, unit_rows
+from .patterns import Clustering, Patterns, find_patterns, nearest_rows, _pattern_colors, unit_rows
 from .prototypes import (
     PROTOTYPES, choose_prototypes, compare_prototypes, describe_prototypes, plot_map, plot_prototypes, project_map)
 
@@ -327,8 +327,8 @@ def _find(embeddings, clustering, options:StudyOptions, seed:int, progress:bool)
 # %% ../nbs/08c_study.ipynb #bc408963
 def _regions(patterns:Patterns, test:RealSamples, share:float)->tuple[pd.DataFrame, np.ndarray]:
     "Errors in the patterns' regions of the test samples."
-    return _pattern_regions(patterns.embeddings, patterns.labels, test.embeddings, test.errors, test.probs.max(1), share,
-                           patterns.clustering.metric)
+    return _pattern_regions(patterns.embeddings, patterns.labels, test.embeddings, test.errors, test.probs.max(1),
+                            share, patterns.clustering.metric)
 
 # %% ../nbs/08c_study.ipynb #b4856a37
 def _explain(model:nn.Module, prototypes:Samples, train:Samples, explainer, seed:int, device)->Explanation|None:
@@ -380,7 +380,7 @@ def _draw_prototype(study:PatternStudy, pattern:int, members:np.ndarray, fig)->N
     "The prototype of a pattern, what speaks for each class, and p of the members."
     at, classes = study.prototypes[pattern, 0], study.inputs.classes
     shown = [] if study.explanation is None else range(min(2, len(classes)))
-    color, p = pattern_colors(study.patterns.n_clusters)[pattern], study.p if study.p.ndim == 1 else study.p.max(1)
+    color, p = _pattern_colors(study.patterns.n_clusters)[pattern], study.p if study.p.ndim == 1 else study.p.max(1)
     first, *maps, last = fig.subplots(1, 2 + len(shown), width_ratios=[1] * (1 + len(shown)) + [1.6])
     plot_images(study.inputs.x[[at]], ax=first, frames=[color])
     first.set_title(f"prototype, p = {p[at]:.2f}", fontsize=8)
