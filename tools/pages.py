@@ -79,7 +79,7 @@ class Book:
         for name in names:
             if any(t.startswith(page + "#") for t in self.anchors.get(name, [])): continue
             target = f"{page}#{name.lower()}"
-            if target in self._used: target = f"{page}#{name}"  # `entropy` and `Entropy` on one page
+            if target in self._used: target += "-2"  # `entropy` and `Entropy` on one page
             self._used.add(target)
             self.anchors.setdefault(name, []).append(target)
 
@@ -169,6 +169,7 @@ class Renderer:
     "What `show_doc` writes on the site: heading, link to the source, signature, docstring."
 
     path = ""  # the notebook being processed
+    shown: set[str] = set()  # names already documented on its page
 
     def __init__(self, sym, name: str | None = None, title_level: int = 3):
         sym = getattr(sym, "fget", None) or getattr(sym, "func", None) or sym
@@ -177,8 +178,11 @@ class Renderer:
         module = getattr(sym, "__module__", None) or ""
         if not module.startswith("ambiguity_nb"): module = f"ambiguity_nb.{book().module.get(self.path, '')}"
         self.file = f"{module.replace('.', '/')}.py"
+        self.again = self.name in self.shown  # a method added by `@patch` that has a `show_doc` as well
+        self.shown.add(self.name)
 
     def _repr_markdown_(self) -> str:
+        if self.again: return ""
         source = (root / self.file).read_text(encoding="utf-8") if (root / self.file).exists() else ""
         node = find_node(source, self.name)
         parts = [f"{'#' * self.level} {self.name} {{#{book().anchor(self.name, self.path)} .doc-name}}"]
@@ -265,7 +269,7 @@ class Page(FilterDefaults):
         return [Links if p is add_links else p for p in super().base_procs()] + [OwnHeadings, NoWidgetState]
 
     def __call__(self, nb):
-        Renderer.path = relative(nb)
+        Renderer.path, Renderer.shown = relative(nb), set()
         nbdev.showdoc.BasicMarkdownRenderer = Renderer  # `show_doc` looks it up when it is called
         return super().__call__(nb)
 
