@@ -128,7 +128,15 @@ def test_links_lead_somewhere(notebook):
 
 
 def test_readme_is_the_index_notebook():
-    assert (root / "README.md").read_text() == render(root / "nbs" / "index.ipynb"), "run `make readme`"
+    text, images = render(root / "nbs" / "index.ipynb")
+    assert (root / "README.md").read_text() == text, "run `make readme`"
+    stored = {p.name: p.read_bytes() for p in (root / "nbs" / "images").iterdir()}
+    assert sorted(stored) == sorted(images), "run `make readme`: nbs/images holds the notebook's figures and nothing else"
+    different = [name for name in images if stored[name] != images[name]]
+    assert not different, f"{different} are not the notebook's figures; run `make readme`"
+    targets = re.findall(r"\]\((?!\w+:|#)([^)\s]+)\)", text)
+    assert not [t for t in targets if not (root / t).exists()], "a link of README.md leads nowhere"
+    assert {f"nbs/images/{name}" for name in images} <= set(targets), "README.md leaves out a figure"
 
 
 # ---------------------------------------------------------------------------------- how pages are laid out
