@@ -172,6 +172,16 @@ def test_signatures_are_as_written(page, made):
 
 
 @by_page
+def test_sources_stand_under_their_names(page, made):
+    cells = made[page]
+    for before, cell in zip(cells, cells[1:], strict=False):
+        if cell.marks.get("code-summary") != "Exported source": continue
+        shown = re.findall(r"show_doc\(([\w.]+)\)", before.source)
+        public = [name for name in cell.defined if not name.startswith("_")]
+        assert not public or shown and shown[0].rpartition(".")[2] in public, f"{public} stand under {before.source}"
+
+
+@by_page
 def test_every_documented_name_has_a_source(page, made):
     text = documentation([c for c in made[page] if "show_doc(" in c.source])
     headings = re.findall(r"(?m)^#+ (\S+) \{#", text)

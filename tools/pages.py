@@ -17,7 +17,7 @@ import nbdev.showdoc
 from execnb.nbio import read_nb
 from nbdev.doclinks import _nbpath2html, nbglob, patch_name
 from nbdev.process import Processor
-from nbdev.processors import FilterDefaults, add_links
+from nbdev.processors import FilterDefaults, add_links, mv_exports
 
 root = Path(__file__).resolve().parent.parent
 definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -238,6 +238,25 @@ class Links(Processor):
             if text: output["data"]["text/markdown"] = link_text("".join(text), self.find).splitlines(keepends=True)
 
 
+class SourceBelow(Processor):
+    "Put the source of an `exports` cell under its documentation (nbdev's own step takes that of the next cell too)."
+
+    def begin(self):
+        cells = self.nb.cells
+        for at in reversed([i for i, c in enumerate(cells) if c.cell_type == "code" and "exports" in c.directives_]):
+            names = [n for node in parsed(cells[at].source) if isinstance(node, definitions)
+                     for n in as_list(patch_name(node))]
+            end = at + 1
+            while end < len(cells) and self._shows(cells[end], names): end += 1
+            cells.insert(end - 1, cells.pop(at))
+
+    @staticmethod
+    def _shows(cell, names) -> bool:
+        "Whether a cell is the documentation that nbdev added for one of the names."
+        nodes = parsed(cell.source) if getattr(cell, "has_sd", False) else []
+        return any(isinstance(n, ast.Expr) and shown_name(n) in names for n in nodes)
+
+
 class OwnHeadings(Processor):
     "Give a heading that reads like a documented name an anchor of its own, so that the name keeps its."
 
@@ -266,7 +285,8 @@ class Page(FilterDefaults):
     "nbdev's processors, with our signatures and links."
 
     def base_procs(self):
-        return [Links if p is add_links else p for p in super().base_procs()] + [OwnHeadings, NoWidgetState]
+        ours = {add_links: Links, mv_exports: SourceBelow}
+        return [ours.get(p, p) for p in super().base_procs()] + [OwnHeadings, NoWidgetState]
 
     def __call__(self, nb):
         Renderer.path, Renderer.shown = relative(nb), set()
