@@ -6,6 +6,7 @@
 __all__ = ['epoch_table', 'plot_pareto', 'choose_epoch', 'second_opinion', 'plot_epochs']
 
 # %% ../nbs/06c_choosing_epochs.ipynb #073d42d7
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .core import new_axes
+from .core import PALETTE, new_axes
 from .data import Samples, image_gap, plot_images
 from .gasten import GanRun, load_epoch, saved_epochs
 from .generator_measures import balance_and_mass, generate, pareto_front, predict_probs
@@ -46,8 +47,9 @@ def plot_pareto(
 ): # -> the matplotlib `Axes` drawn on
     "Epochs of each run in the plane of distance and ACD, in order, with the common Pareto front."
     ax, distance = new_axes(ax, height=4), table.attrs.get("distance", "focd")
-    for (name, rows), marker in zip(table.groupby("run", sort=False), "osD^vP*X" * len(table), strict=False):
-        ax.plot(rows[distance], rows["acd"], marker + "-", ms=4, lw=.6, alpha=.8, label=name)
+    styles = itertools.cycle(zip("osD^vP*X", PALETTE, strict=True))
+    for (name, rows), (marker, color) in zip(table.groupby("run", sort=False), styles, strict=False):
+        ax.plot(rows[distance], rows["acd"], marker + "-", color=color, ms=4, lw=.6, alpha=.8, label=name)
     front = table[table["on_front"]].sort_values(distance)
     ax.step(front[distance], front["acd"], where="post", color="black", lw=1.5, label="Pareto front")
     wide = table[distance].max() > 30 * table[distance].min() > 0
@@ -79,7 +81,7 @@ def choose_epoch(
     if within.empty: raise ValueError(nearest + " or train longer")
     return within.sort_values(order).iloc[0]
 
-# %% ../nbs/06c_choosing_epochs.ipynb #0a921b9c
+# %% ../nbs/06c_choosing_epochs.ipynb #4dbc0baa
 def _knee(front:pd.DataFrame, distance:str)->pd.Series:
     "The point furthest below the chord of a front's ends, which go to (0, 1) and (1, 0): the smallest sum."
     points = front[[distance, "acd"]].to_numpy(np.float64)
@@ -153,7 +155,7 @@ def plot_epochs(
         labels.append(f"epoch {epoch}: median p {np.median(p):.2f}")
     return _plot_rows(rows, labels, ax)
 
-# %% ../nbs/06c_choosing_epochs.ipynb #e8bbe020
+# %% ../nbs/06c_choosing_epochs.ipynb #5491b021
 def _plot_rows(rows:list[np.ndarray], labels:list[str], ax=None):
     "Images row by row, with a label at the left of each."
     n, _, height, width = rows[0].shape

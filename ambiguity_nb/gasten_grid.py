@@ -47,7 +47,7 @@ class GastenCell:
         alpha = self.alpha if isinstance(self.alpha, str) else f"{self.alpha:g}"
         return f"seed{self.seed}-from{self.step1_epoch}-{self.model}-{self.confusion}-{alpha}".replace(":", "-")
 
-# %% ../nbs/06d_gasten_grid.ipynb #7c1213e7
+# %% ../nbs/06d_gasten_grid.ipynb #c12a25f2
 _Weights = list[float|str]
 
 # %% ../nbs/06d_gasten_grid.ipynb #78dd41ca
@@ -92,7 +92,7 @@ class GastenGrid:
         starts = itertools.product(self.seeds or [0], self.starts(gan), models)
         return [GastenCell(*start, *pair) for start in starts for pair in pairs]
 
-# %% ../nbs/06d_gasten_grid.ipynb #7225b531
+# %% ../nbs/06d_gasten_grid.ipynb #3b99fddc
 def _check_grid(grid:GastenGrid)->None:
     "Refuse a grid that cannot work."
     check_choice(grid.keep, ("last", "knee"), "keep")
@@ -110,7 +110,7 @@ def _check_grid(grid:GastenGrid)->None:
     if grid.step1_epochs and min(grid.step1_epochs) < 1:
         raise ValueError(f"step1_epochs is {list(grid.step1_epochs)}; expected epochs from 1")
 
-# %% ../nbs/06d_gasten_grid.ipynb #48e2d18c
+# %% ../nbs/06d_gasten_grid.ipynb #0df1dca0
 def _append(
     path:Path, # of the grid's records
     phase:str, # name of the training
@@ -120,7 +120,7 @@ def _append(
     line = json.dumps(as_plain({"phase": phase, **record})) + "\n"
     with open(path, "ab", buffering=0) as file: file.write(line.encode())
 
-# %% ../nbs/06d_gasten_grid.ipynb #28dbc1a6
+# %% ../nbs/06d_gasten_grid.ipynb #cf19ae97
 def _follow(path:Path, log:Callable[[dict], Any], stop:threading.Event)->None:
     "Hand each line of a growing file to a function, until told to stop."
     with open(path) as file:
@@ -133,7 +133,7 @@ def _follow(path:Path, log:Callable[[dict], Any], stop:threading.Event)->None:
                     log(json.loads(line))
                     line = ""
 
-# %% ../nbs/06d_gasten_grid.ipynb #7bb4ab3e
+# %% ../nbs/06d_gasten_grid.ipynb #7436631c
 @contextmanager
 def _followed(path:Path, log:Callable[[dict], Any]|None)->Iterator[None]:
     "A block while which a file is followed in a thread; an error of `log` is raised at its end."
@@ -146,7 +146,7 @@ def _followed(path:Path, log:Callable[[dict], Any]|None)->Iterator[None]:
         finally: stop.set()
         following.result()
 
-# %% ../nbs/06d_gasten_grid.ipynb #691f8b3a
+# %% ../nbs/06d_gasten_grid.ipynb #44ccd7e3
 @dataclass(frozen=True)
 class _Work:
     "A grid with what it is run on."
@@ -176,7 +176,7 @@ def _run_step1(work:_Work, seed:int)->None:
         raise ValueError(f"step-1 epochs {missing} are not saved in {str(folder)!r}, which holds {saved}; "
                          "delete it to train them again")
 
-# %% ../nbs/06d_gasten_grid.ipynb #d3c496e5
+# %% ../nbs/06d_gasten_grid.ipynb #775b2ac6
 def _run_step2(work:_Work, cell:GastenCell)->GanRun:
     "Train a cell's step 2, or go on with it."
     model, grid = work.models[cell.model], work.grid
@@ -186,7 +186,7 @@ def _run_step2(work:_Work, cell:GastenCell)->GanRun:
                         start_epoch=cell.step1_epoch, measures=measures, seed=cell.seed,
                         folder=work.folder / cell.name, **work.options(cell.name))
 
-# %% ../nbs/06d_gasten_grid.ipynb #9d11b7c9
+# %% ../nbs/06d_gasten_grid.ipynb #7f56cbbc
 def _kept(run:GanRun, keep:str)->GanRun:
     "The epoch of a run that images are made from."
     if keep == "last": return run
@@ -214,7 +214,7 @@ def _made_by(work:_Work, cell:GastenCell, generator:nn.Module)->dict[str, Any]:
     with atomic_path(path) as temporary: temporary.write_text(json.dumps(result))
     return result
 
-# %% ../nbs/06d_gasten_grid.ipynb #06732eda
+# %% ../nbs/06d_gasten_grid.ipynb #96630d77
 def _run_cell(work:_Work, cell:GastenCell)->dict[str, Any]:
     "A cell's row of the table."
     row = {**vars(cell), "alpha": str(cell.alpha), "folder": cell.name}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['logger', 'classifier']
 
-# %% ../../nbs/jobs/classifier.ipynb #a49195a1
+# %% ../../nbs/jobs/classifier.ipynb #a3b43e1d
 import inspect
 import logging
 from functools import partial
@@ -20,7 +20,7 @@ from ..models import MODELS, build_model, save_classifier
 from ..sources import DATASETS, Source
 from ..training import Log, Training, evaluate, fit
 
-# %% ../../nbs/jobs/classifier.ipynb #16aa89fa
+# %% ../../nbs/jobs/classifier.ipynb #17398669
 def _train_and_test(
     source:Source, # which data
 )->tuple[Samples, Samples]:
@@ -28,10 +28,10 @@ def _train_and_test(
     files = source.data not in DATASETS and (Path(source.data).exists() or source.data.startswith("openml:"))
     return source.read().split((.8, .2), seed=0) if files else (source.read("train"), source.read("test"))
 
-# %% ../../nbs/jobs/classifier.ipynb #5be864e5
+# %% ../../nbs/jobs/classifier.ipynb #3fd1b191
 logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/classifier.ipynb #9355146e
+# %% ../../nbs/jobs/classifier.ipynb #0fe01590
 def classifier(
     source:Source=Source(),
     training:Training=Training(n_epochs=1),
@@ -61,7 +61,7 @@ def classifier(
     folder.finish()
     return folder.folder
 
-# %% ../../nbs/jobs/classifier.ipynb #8a06327d
+# %% ../../nbs/jobs/classifier.ipynb #2f66fbad
 def _tested(model:nn.Module, test:Samples)->dict[str, float]:
     "A classifier in numbers."
     measured = evaluate(model, test)

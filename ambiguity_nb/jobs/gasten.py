@@ -29,7 +29,7 @@ from ..networks import save_generator
 from ..sources import Source
 from ..training import Log, Training, evaluate, fit
 
-# %% ../../nbs/jobs/gasten.ipynb #72714392
+# %% ../../nbs/jobs/gasten.ipynb #06c67751
 @dataclass(frozen=True)
 class Audited:
     "Classifiers under audit. Raises `ValueError` when both widths and files are given."
@@ -76,7 +76,7 @@ def _kept(run:Run, name:str, model:str, samples:Samples, training:Training, seed
 # %% ../../nbs/jobs/gasten.ipynb #b7c86440
 logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/gasten.ipynb #ad3c17dd
+# %% ../../nbs/jobs/gasten.ipynb #1a6633db
 def gasten(
     source:Source=Source(pos="5", neg="3"),
     audited:Audited=Audited(),
@@ -113,14 +113,14 @@ def gasten(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/gasten.ipynb #ac9c6ab4
+# %% ../../nbs/jobs/gasten.ipynb #65f17d0f
 def _resolved(source:Source, audited:Audited, grid:GastenGrid, gan:Gan, features:str, judge_epochs:int)->dict:
     "All settings, with what stands for those that were left out."
     varied = {"nf": audited.widths, "confusions": list(grid.weights), "alphas": grid.weights,
               "step1_epochs": grid.starts(gan), "seeds": grid.seeds or [0]}
     return settings(source, audited, grid, gan, features=features, judge_epochs=judge_epochs) | varied
 
-# %% ../../nbs/jobs/gasten.ipynb #4e3c9c7c
+# %% ../../nbs/jobs/gasten.ipynb #101b9ac8
 def _space(features:str, everything:Samples, run:Run)->Features|None:
     "The feature space of the Fréchet distance; none for the audited classifier's own, which is always measured."
     if "model" in getattr(FEATURE_SPACES.resolve(features), "needs", ()): return None
@@ -141,7 +141,7 @@ def _write_report(run:Run, train:Samples, models:Mapping, accuracies:dict, table
     if failed.any(): report.add("Diverged", "These runs ended with an error.", table=table[failed][["folder", "error"]])
     return report.add_settings(run.config).write(run.folder / "report.html")
 
-# %% ../../nbs/jobs/gasten.ipynb #2b0e2b35
+# %% ../../nbs/jobs/gasten.ipynb #38336aa4
 def _add_table(report:Report, done:pd.DataFrame, grid:GastenGrid)->None:
     "Every run in numbers; what is the same in all is left out."
     same = [c for c in ("seed", "step1_epoch", "confusion") if done[c].nunique() == 1]
@@ -154,7 +154,7 @@ def _add_table(report:Report, done:pd.DataFrame, grid:GastenGrid)->None:
                "bits), how much of its probability is on them (mass), and of how many images it is undecided.",
                table=table.rename(columns=words).round(3))
 
-# %% ../../nbs/jobs/gasten.ipynb #d50dda10
+# %% ../../nbs/jobs/gasten.ipynb #217759c7
 def _add_model(report:Report, name:str, model, train:Samples, rows:pd.DataFrame, grid:GastenGrid)->None:
     "What the runs against one classifier, or the ensemble, show."
     folder, distance = report.run.folder / "checkpoints", "frechet" if "frechet" in rows else "focd"
@@ -176,14 +176,14 @@ def _add_model(report:Report, name:str, model, train:Samples, rows:pd.DataFrame,
                     "among the runs of at least median yield, in order of p.",
                     lambda figure: made.plot(train, 40, 10, figure.subplots()), (9, 4.7))
 
-# %% ../../nbs/jobs/gasten.ipynb #548a6479
+# %% ../../nbs/jobs/gasten.ipynb #f831a496
 def _save_epochs(run:Run, model, train:Samples, folder:Path):
     "A run's epochs as images, in the run folder; the figure."
     plot_epochs(model, train, folder, ax=(figure := new_figure(9.6, 6)).subplots())
     run.save_figure(f"epochs_{folder.name}", figure)
     return figure
 
-# %% ../../nbs/jobs/gasten.ipynb #d0e8b13a
+# %% ../../nbs/jobs/gasten.ipynb #7e7bbad0
 def _most_realistic(rows:pd.DataFrame, distance:str)->pd.Series:
     "The run with the lowest distance among those of at least median yield; among all when hardly any has a yield."
     within = rows if (rows["yield"] < .01).all() else rows[rows["yield"] >= rows["yield"].median()]
