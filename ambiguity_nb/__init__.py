@@ -21,7 +21,8 @@ __all__ = ["__version__", *sorted(_home)]
 
 def __getattr__(name: str):
     "Import a name of the front page from its module."
-    if name not in _home: raise AttributeError(f"module 'ambiguity_nb' has no attribute {name!r}; it has {sorted(_home)}")
+    if name not in _home:
+        raise AttributeError(f"module 'ambiguity_nb' has no attribute {name!r}; it has {sorted(_home)}")
     from importlib import import_module
 
     return getattr(import_module(f"{__name__}.{_home[name]}"), name)

@@ -71,9 +71,9 @@ def _plot_data_map_margins(
     columns, figure = _map_columns(result), figure or new_figure(7, 4.2)
     grid = figure.add_gridspec(3, 2, width_ratios=(3.2, 1))
     plot_data_map(result, figure.add_subplot(grid[:, 0]), flags=flags)
-    for row, (name, color) in enumerate(zip(("confidence", "variability", "correctness"), PALETTE)):
+    for row, name in enumerate(("confidence", "variability", "correctness")):
         ax = figure.add_subplot(grid[row, 1])
-        ax.hist(columns[name], bins=20, color=color)
+        ax.hist(columns[name], bins=20, color=PALETTE[row])
         ax.set(xlabel=name, ylabel="samples")
     return figure
 

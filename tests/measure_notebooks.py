@@ -94,6 +94,11 @@ def modules_of(tree: Path) -> dict[str, str]:
     return {name: p.read_text(encoding="utf-8") for name, p in found.items()}
 
 
+def written(source: str) -> list[str]:
+    "The lines of a module that somebody wrote: without `__all__`, which nbdev wraps at 130 characters."
+    return re.sub(r"(?m)^__all__ = \[[^\]]*\]\n", "", source).splitlines()
+
+
 def sections(cells: list[Cell]) -> list[tuple[str, list[Cell]]]:
     "Heading of each H2 section and its cells."
     found: list[tuple[str, list[Cell]]] = []
@@ -153,7 +158,7 @@ def measure(tree: Path) -> dict[str, object]:
     bare = [section for _, section in h2 if not any(c.shows for c in section[1])]
     figures = [(c, size) for cells in notebooks.values() for c in cells for size in c.pictures()]
     counts = {k: n for source in modules.values() for k, n in argument_counts(source).items()}
-    long = sum(len(line) > 120 for line in package)
+    long = sum(len(line) > 120 for source in modules.values() for line in written(source))
     spread = f"{statistics.median(sizes):g} / {quantile(sizes, .9)} / {max(sizes)}"
     share = f"{several} of {len(exported)}, {defining} of which define ({several / len(exported):.0%})"
     return {

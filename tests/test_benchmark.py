@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ambiguity_nb.benchmark import (
-    PRESETS, BenchmarkCell, Grid, HCat, Store, _run_cell, benchmark, detection_quality, score_table,
+    PRESETS, BenchmarkCell, Grid, HCat, Store, _run_cell, benchmark, detection_quality, _score_table,
 )
 from ambiguity_nb.hardness_types import HARDNESS_TYPES, inject
 from ambiguity_nb.jobs.run import RunFolder, open_run
@@ -85,8 +85,8 @@ def test_score_table_takes_flags_or_injected():
     wine = load_samples("wine")
     made = inject(wine, "far_ood", .2)
     result = characterize("tabular_mlp", made.samples, ["el2n", "data_maps"], Training(n_epochs=2))
-    assert score_table(result, made, n_bootstrap=0).equals(score_table(result, made.flags, n_bootstrap=0))
-    assert set(score_table(result, made, n_bootstrap=0)["by"]) == {"hardness", "ambiguity"}
+    assert _score_table(result, made, n_bootstrap=0).equals(_score_table(result, made.flags, n_bootstrap=0))
+    assert set(_score_table(result, made, n_bootstrap=0)["by"]) == {"hardness", "ambiguity"}
 
 
 def test_the_same_data_for_all_model_seeds(tmp_path):

@@ -1,6 +1,7 @@
-"""The explorer in a real JupyterLab, in headless Chromium: run the notebook, click and lasso, see image and Python change.
+"""The explorer in a real JupyterLab, in headless Chromium: run the notebook, click and lasso, see what changes.
 
-Both maps, our own canvas and the WebGL scatter of jupyter-scatter, take the same real mouse events; Chromium draws WebGL in software.
+Both maps, our own canvas and the WebGL scatter of jupyter-scatter, take the same real mouse events; Chromium draws
+WebGL in software.
 """
 import base64
 import json
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from ambiguity_nb.patterns import pattern_colors
+from ambiguity_nb.patterns import _pattern_colors
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 ROOT = Path(__file__).parent.parent
 
 MAPS = ("widgets", "jscatter")  # in the order of the notebook's cells
@@ -30,19 +32,24 @@ from ambiguity_nb.study import RealSamples
 inputs = load_samples("digits", "all").subset(slice(0, 60))
 at = np.stack([np.arange(60) % 10, np.arange(60) // 10], 1).astype(np.float32)
 real = RealSamples(inputs, inputs.x.reshape(60, -1), np.eye(10)[inputs.y], {"aum": np.linspace(0, 1, 60)})
-explorer = PatternExplorer(at, np.arange(60) // 20, inputs, inputs.x.reshape(60, -1), np.linspace(0, 1, 60), {"test": real},
-                           prototypes=(4, 34, 54), others=(at[:50] + .5, inputs.subset(slice(0, 50))), scatter="MAP")
+explorer = PatternExplorer(at, np.arange(60) // 20, inputs, inputs.x.reshape(60, -1), np.linspace(0, 1, 60),
+                           {"test": real}, prototypes=(4, 34, 54), others=(at[:50] + .5, inputs.subset(slice(0, 50))),
+                           scatter="MAP")
 calls = []
 explorer.on_select(lambda s: (calls.append(s.tolist()), open("MAP.json", "w").write(json.dumps(calls))))
 explorer
 """
-# The cell's own part of the page, and where point i is in the window: the canvas keeps its places, the scatter has a method for it (its first 50 points are the real samples).
+# The cell's own part of the page, and where point i is in the window: the canvas keeps its places, the scatter has a
+# method for it (its first 50 points are the real samples).
 PAGE = """
-const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[%d], map = cell?.querySelector('canvas.ambiguity-map');
+const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[%d];
+const map = cell?.querySelector('canvas.ambiguity-map');
 const scatter = map ? null : [...(cell?.querySelectorAll('.jp-OutputArea div') ?? [])].find(d => d.api)?.api;
 const drawn = () => map ? map.points.length == 60 : !!scatter && scatter.get('isPointsDrawn');
 const canvas = () => map ?? scatter.get('canvas');
-const place = i => { const r = canvas().getBoundingClientRect(), [x, y] = map ? map.points[i] : scatter.getScreenPosition(50 + i); return [r.left + x, r.top + y]; };
+const place = i => {
+  const r = canvas().getBoundingClientRect(), [x, y] = map ? map.points[i] : scatter.getScreenPosition(50 + i);
+  return [r.left + x, r.top + y]; };
 """
 
 
@@ -78,10 +85,14 @@ class Page:
             answer = json.loads(self.socket.recv())
             if answer.get("id") == self.count: return answer.get("result", answer)
 
-    def js(self, code): return self("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True).get("result", {}).get("value")
+    def js(self, code):
+        answer = self("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
+        return answer.get("result", {}).get("value")
 
     def mouse(self, kind, at, buttons=1, modifiers=0):
-        self("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="none" if kind == "mouseMoved" and not buttons else "left", buttons=buttons, clickCount=1, modifiers=modifiers)
+        button = "none" if kind == "mouseMoved" and not buttons else "left"
+        self("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button=button, buttons=buttons, clickCount=1,
+             modifiers=modifiers)
 
 
 @pytest.fixture(scope="module")
@@ -91,24 +102,36 @@ def page(tmp_path_factory):
     pytest.importorskip("websocket")
     folder = tmp_path_factory.mktemp("lab")
     pytest.importorskip("jscatter")
-    cells = [{"cell_type": "code", "id": name, "metadata": {}, "source": CELL.replace("MAP", name), "outputs": [], "execution_count": None} for name in MAPS]
+    cells = [{"cell_type": "code", "id": name, "metadata": {}, "source": CELL.replace("MAP", name), "outputs": [],
+              "execution_count": None} for name in MAPS]
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    (folder / "explore.ipynb").write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "explore.ipynb").write_text(json.dumps(notebook))
     port, debug = free_port(), free_port()
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config"),
+           "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
     log = open(folder / "lab.log", "w")
-    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
-                            "--expose-app-in-browser", f"--notebook-dir={folder}"], cwd=folder, env=env, stdout=log, stderr=log)
+    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+                            "--ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+                            "--expose-app-in-browser", f"--notebook-dir={folder}"],
+                           cwd=folder, env=env, stdout=log, stderr=log)
     browser = None
     try:
-        wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5).status == 200, 90, "JupyterLab's start")
-        browser = subprocess.Popen([CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--window-size=1400,1000", f"--remote-debugging-port={debug}",
-                                    f"--user-data-dir={folder / 'profile'}", f"http://127.0.0.1:{port}/lab/tree/explore.ipynb"], stdout=log, stderr=log)
-        targets = wait(lambda: [t for t in json.loads(urllib.request.urlopen(f"http://127.0.0.1:{debug}/json", timeout=5).read()) if t["type"] == "page"], 60, "Chromium's start")
+        wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5).status == 200, 90,
+             "JupyterLab's start")
+        browser = subprocess.Popen([CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu",
+                                    "--enable-unsafe-swiftshader", "--window-size=1400,1000",
+                                    f"--remote-debugging-port={debug}",
+                                    f"--user-data-dir={folder / 'profile'}",
+                                    f"http://127.0.0.1:{port}/lab/tree/explore.ipynb"], stdout=log, stderr=log)
+        read = lambda: json.loads(urllib.request.urlopen(f"http://127.0.0.1:{debug}/json", timeout=5).read())
+        targets = wait(lambda: [t for t in read() if t["type"] == "page"], 60, "Chromium's start")
         page = Page(targets[0]["webSocketDebuggerUrl"])
         page.folder = folder
-        wait(lambda: page.js("!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell'))"), 120, "opening the notebook")
-        wait(lambda: page.js("(window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status) === 'idle'"), 120, "the kernel's start")
+        wait(lambda: page.js("!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell'))"), 120,
+             "opening the notebook")
+        status = "(window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status)"
+        wait(lambda: page.js(f"{status} === 'idle'"), 120, "the kernel's start")
         page.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         yield page
     finally:
@@ -150,6 +173,12 @@ class Explorer:
         path = self.page.folder / f"{self.name}.json"
         return json.loads(path.read_text()) if path.exists() else [None]
 
+    def type_position(self, i):
+        "Write the position of an input into its field."
+        field = "cell.querySelector('.widget-text input[type=number]')"
+        self.js(f"{field}.focus()")
+        self.js(f"(f => {{ f.value = '{i}'; f.dispatchEvent(new Event('change', {{bubbles: true}})); }})({field})")
+
     def drag(self, *path, shift=False):
         "Press at the first place, move through the others, release at the last; a click when there is one place."
         keys = {"modifiers": 8 if shift else 0}
@@ -166,8 +195,11 @@ class Explorer:
 def around(low, high):
     "A path around two places, 10 pixels away, with stops on the way as a hand makes them."
     (left, right), (top, bottom) = (sorted(v) for v in zip(low, high, strict=True))
-    corners = [(left - 10, top - 10), (right + 10, top - 10), (right + 10, bottom + 10), (left - 10, bottom + 10), (left - 10, top)]  # ending where it began would be a click too
-    return [(a[0] + (b[0] - a[0]) * t / 4, a[1] + (b[1] - a[1]) * t / 4) for a, b in zip(corners[:-1], corners[1:], strict=True) for t in range(4)] + corners[-1:]
+    corners = [(left - 10, top - 10), (right + 10, top - 10), (right + 10, bottom + 10), (left - 10, bottom + 10),
+               (left - 10, top)]  # ending where it began would be a click too
+    sides = zip(corners[:-1], corners[1:], strict=True)
+    stop = lambda a, b, t: (a[0] + (b[0] - a[0]) * t / 4, a[1] + (b[1] - a[1]) * t / 4)
+    return [stop(a, b, t) for a, b in sides for t in range(4)] + corners[-1:]
 
 
 def screenshot(page, name):
@@ -191,7 +223,8 @@ def test_click_shows_the_image_and_reaches_python(page, explorer):
 
 @pytest.mark.slow
 def test_lasso_selects_a_group_and_shift_adds(page, explorer):
-    explorer.drag(*around(explorer.point(20), explorer.point(2)))  # points 0-2, 10-12 and 20-22: a 3 by 3 corner, with 4 to 9 real samples between them
+    # points 0-2, 10-12 and 20-22: a 3 by 3 corner, with 4 to 9 real samples between them
+    explorer.drag(*around(explorer.point(20), explorer.point(2)))
     corner = [0, 1, 2, 10, 11, 12, 20, 21, 22]
     wait(lambda: explorer.calls[-1] == corner, 20, "the lasso's selection")
     wait(lambda: "9 inputs" in explorer.text, 10, "the panel")
@@ -202,11 +235,11 @@ def test_lasso_selects_a_group_and_shift_adds(page, explorer):
 
 @pytest.mark.slow
 def test_keyboard_does_the_same(explorer):
-    explorer.js("cell.querySelector('.widget-text input[type=number]').focus()")
-    explorer.js("(i => { i.value = '5'; i.dispatchEvent(new Event('change', {bubbles: true})); })(cell.querySelector('.widget-text input[type=number]'))")
+    explorer.type_position(5)
     wait(lambda: "input 5 " in explorer.text, 20, "showing input 5")
     assert explorer.calls[-1] == [5]
-    if explorer.name == "jscatter": wait(lambda: explorer.js("[...scatter.get('selectedPoints')]") == [55], 10, "the map's own selection")
+    if explorer.name == "jscatter":
+        wait(lambda: explorer.js("[...scatter.get('selectedPoints')]") == [55], 10, "the map's own selection")
 
 
 @pytest.mark.slow
@@ -216,7 +249,8 @@ def test_arrow_keys_go_from_point_to_point_on_the_canvas(page):
     time.sleep(1)
     shown.drag(shown.point(23))
     wait(lambda: shown.calls[-1] == [23], 20, "choosing input 23")
-    for key, modifiers, want in (("ArrowRight", 0, [24]), ("ArrowUp", 0, [34]), ("ArrowLeft", 8, [33, 34]), ("Escape", 0, [])):
+    keys = ("ArrowRight", 0, [24]), ("ArrowUp", 0, [34]), ("ArrowLeft", 8, [33, 34]), ("Escape", 0, [])
+    for key, modifiers, want in keys:
         page("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, modifiers=modifiers)
         wait(lambda want=want: shown.calls[-1] == want, 20, f"{want} after {key}")
     screenshot(page, "keys-widgets.png")
@@ -226,12 +260,12 @@ def test_arrow_keys_go_from_point_to_point_on_the_canvas(page):
 def test_python_chooses_and_the_canvas_draws_a_color_per_pattern(page):
     shown = Explorer(page, "widgets")
     shown.js("canvas().scrollIntoView({block: 'center'})")
-    shown.js("cell.querySelector('.widget-text input[type=number]').focus()")
-    shown.js("(i => { i.value = '7'; i.dispatchEvent(new Event('change', {bubbles: true})); })(cell.querySelector('.widget-text input[type=number]'))")
+    shown.type_position(7)
     wait(lambda: shown.calls[-1] == [7], 20, "choosing input 7 in Python")
-    pixel = "(i => { const k = canvas().width / parseFloat(canvas().style.width), [x, y] = map.points[i]; return [...map.getContext('2d').getImageData(Math.round(x * k), Math.round(y * k), 1, 1).data]; })"
+    pixel = ("(i => { const k = map.width / parseFloat(map.style.width); "
+             "const [x, y] = map.points[i].map(v => Math.round(v * k)); return [...map.getContext('2d').getImageData(x, y, 1, 1).data]; })")
     wait(lambda: shown.js(f"{pixel}(7)")[0] < 40, 10, "drawing the chosen point in full color")
-    for i, color in zip((7, 27, 47), pattern_colors(3), strict=True):
+    for i, color in zip((7, 27, 47), _pattern_colors(3), strict=True):
         got, strength = shown.js(f"{pixel}({i})"), .9 if i == 7 else .35
         want = [round(255 + (int(color[j:j + 2], 16) - 255) * strength) for j in (1, 3, 5)]
         assert all(abs(a - b) <= 6 for a, b in zip(got, want, strict=False)), (i, got, want)
@@ -241,8 +275,11 @@ def test_python_chooses_and_the_canvas_draws_a_color_per_pattern(page):
 def test_the_scatter_is_drawn_in_webgl_with_a_color_per_pattern(page):
     shown = Explorer(page, "jscatter")
     assert shown.js("window.jupyterScatter.renderer.canvas.getContext('webgl') instanceof WebGLRenderingContext")
-    colors = shown.js("(() => { const c = canvas(), k = c.width / c.getBoundingClientRect().width, g = document.createElement('canvas').getContext('2d'); g.canvas.width = c.width; "
-                      "g.canvas.height = c.height; g.drawImage(c, 0, 0); return [16, 36, 56].map(i => { const [x, y] = scatter.getScreenPosition(50 + i); "
+    colors = shown.js("(() => { const c = canvas(), k = c.width / c.getBoundingClientRect().width; "
+                      "const g = document.createElement('canvas').getContext('2d'); g.canvas.width = c.width; "
+                      "g.canvas.height = c.height; g.drawImage(c, 0, 0); "
+                      "return [16, 36, 56].map(i => { const [x, y] = scatter.getScreenPosition(50 + i); "
                       "return [...g.getImageData(Math.round(x * k), Math.round(y * k), 1, 1).data]; }); })()")
-    for got, want in zip(colors, pattern_colors(3), strict=True):
-        assert all(abs(v - int(want[i:i + 2], 16)) <= 3 for v, i in zip(got, (1, 3, 5), strict=False)) and got[3] > 50, (colors, want)
+    for got, want in zip(colors, _pattern_colors(3), strict=True):
+        near = all(abs(v - int(want[i:i + 2], 16)) <= 3 for v, i in zip(got, (1, 3, 5), strict=False))
+        assert near and got[3] > 50, (colors, want)

@@ -83,10 +83,10 @@ def test_bootstrap_interval_covers():
 
 def test_inception_equals_torch_fidelity(tmp_path):
     fidelity = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
-    from ambiguity_nb.inception import FidInception, inception_features
+    from ambiguity_nb.inception import _FidInception, inception_features
 
     torch.manual_seed(0)
-    net = FidInception().net
+    net = _FidInception().net
     for name, value in net.state_dict().items():  # weights that let the signal through, borders and statistics included
         if name.endswith("conv.weight"): torch.nn.init.kaiming_normal_(value)
         elif name.endswith("bn.running_mean"): value.normal_(0, .2)

@@ -12,7 +12,7 @@ from torch import nn
 from ambiguity_nb.core import load_state, save_state
 from ambiguity_nb.fid import fingerprint
 from ambiguity_nb.gasten import (CONFUSIONS, GAN_LOSSES, Confusion, Gan, Nets, gan_step, generate_ambiguous,
-                                 load_epoch, min_norm_weights, saved_epochs, train_gan, train_gasten)
+                                 load_epoch, _min_norm_weights, saved_epochs, train_gan, train_gasten)
 from ambiguity_nb.gasten_grid import GastenGrid, gasten_grid
 from ambiguity_nb.generator_measures import GanMeasures, draw_noise, mean_log_probs, predict_probs
 from ambiguity_nb.models import cnn
@@ -184,7 +184,7 @@ def test_mgda_equals_three_separate_passes(alpha):
         losses.append(loss.detach())
         gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
     scaled = [g / (loss.abs() * g.norm()) for g, loss in zip(gradients, losses, strict=True)]
-    w1, w2 = min_norm_weights(*(gradients if alpha == "mgda" else scaled))
+    w1, w2 = _min_norm_weights(*(gradients if alpha == "mgda" else scaled))
     images = G(z)
     (w1 * generator_loss(D(images)) + w2 * confusion(images)).backward()
     plain.optim_g.step()
@@ -199,7 +199,7 @@ def test_mgda_weights_match_a_fine_grid():
     grid = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
     for _ in range(50):
         g1, g2 = (torch.randn(5, generator=rng, dtype=torch.float64) * scale for scale in (1, 3))
-        w1, w2 = min_norm_weights(g1, g2)
+        w1, w2 = _min_norm_weights(g1, g2)
         assert w1 + w2 == pytest.approx(1)
         assert float((w1 * g1 + w2 * g2).norm()) <= float((grid * g1 + (1 - grid) * g2).norm(dim=1).min()) + 1e-9
 

@@ -181,7 +181,8 @@ def test_the_model_is_left_as_it_was():
     except ValueError as error: assert "could change" in str(error)
     assert [m.training for m in model.modules()] == [True, True, True, False, True]
     for k, v in model.state_dict().items(): assert torch.equal(v, state[k])
-    assert torch.equal(torch.get_rng_state(), random) and (np.random.get_state()[1] == numpy_random).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), random)
+    assert (np.random.get_state()[1] == numpy_random).all()  # noqa: NPY002
 
 
 def test_memory_mapped_samples(tmp_path):

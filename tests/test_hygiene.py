@@ -17,6 +17,9 @@ import yaml
 from readme import render
 
 root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root / "tools"))
+import pages as site_pages  # noqa: E402
+
 pages = measured.notebooks_of(root)  # path below nbs -> cells
 notebooks = [root / "nbs" / name for name in pages]
 sources = measured.modules_of(root)  # dotted name below the package -> source
@@ -125,7 +128,15 @@ def test_links_lead_somewhere(notebook):
 
 
 def test_readme_is_the_index_notebook():
-    assert (root / "README.md").read_text() == render(root / "nbs" / "index.ipynb"), "run `make readme`"
+    text, images = render(root / "nbs" / "index.ipynb")
+    assert (root / "README.md").read_text() == text, "run `make readme`"
+    stored = {p.name: p.read_bytes() for p in (root / "nbs" / "images").iterdir()}
+    assert sorted(stored) == sorted(images), "run `make readme`: nbs/images holds the notebook's figures and nothing else"
+    different = [name for name in images if stored[name] != images[name]]
+    assert not different, f"{different} are not the notebook's figures; run `make readme`"
+    targets = re.findall(r"\]\((?!\w+:|#)([^)\s]+)\)", text)
+    assert not [t for t in targets if not (root / t).exists()], "a link of README.md leads nowhere"
+    assert {f"nbs/images/{name}" for name in images} <= set(targets), "README.md leaves out a figure"
 
 
 # ---------------------------------------------------------------------------------- how pages are laid out
@@ -201,6 +212,14 @@ def test_lines_of_code_fit_the_page(page):
     assert not wrong, "lines over 120 characters:\n" + "\n".join(wrong)
 
 
+def test_lines_of_files_are_short():
+    files = [p for folder in ("ambiguity_nb", "tests", "tools") for p in sorted((root / folder).rglob("*.py"))]
+    lines = {p: measured.written(p.read_text(encoding="utf-8")) for p in files if p.name != "_modidx.py"}
+    wrong = [f"{p.relative_to(root)}: {len(line)}: {line.strip()[:60]}" for p in lines for line in lines[p]
+             if len(line) > 120]
+    assert not wrong, "lines over 120 characters:\n" + "\n".join(wrong)
+
+
 exported = [(name, c) for name, cells in pages.items() for c in cells if c.exported]
 
 
@@ -230,6 +249,15 @@ def test_public_names_are_few():
     counts = {name: len(measured.public_names(source)) for name, source in sources.items()}
     most = "\n".join(f"{n:4} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
     assert sum(counts.values()) <= 200, f"{sum(counts.values())} public names:\n{most}"
+
+
+def test_a_module_defines_each_name_once():
+    wrong = []
+    for module, source in sources.items():
+        names = [n for node in ast.parse(source).body if isinstance(node, measured.definitions)
+                 for n in site_pages.as_list(site_pages.patch_name(node))]
+        wrong += [f"{module}.{n}" for n in sorted(set(names)) if names.count(n) > 1]
+    assert not wrong, f"defined twice: {wrong}"
 
 
 def test_public_names_are_used_once():

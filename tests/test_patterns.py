@@ -1,4 +1,4 @@
-"""Patterns beyond the notebook: properties on random data, agreement with scikit-learn and umap, small n, no traces, many rows."""
+"""Patterns beyond the notebook: random data, agreement with scikit-learn and umap, small n, no traces, many rows."""
 # ruff: noqa: NPY002
 import os
 import subprocess
@@ -17,7 +17,8 @@ from sklearn.datasets import load_digits, make_blobs
 
 from ambiguity_nb.generator_measures import is_ambiguous
 from ambiguity_nb.pattern_search import search_patterns
-from ambiguity_nb.patterns import CLUSTERERS, REDUCERS, Clustering, Patterns, _silhouettes, cluster_quality, find_patterns, label_agreement, unit_rows
+from ambiguity_nb.patterns import (CLUSTERERS, REDUCERS, Clustering, Patterns, _silhouettes, _cluster_quality,
+                                   find_patterns, label_agreement, unit_rows)
 
 
 @given(st.lists(st.floats(0, 1), max_size=50), st.floats(.01, .5))
@@ -25,7 +26,9 @@ def test_ambiguous_of_one_and_two_columns_agree(p, tau):
     p = np.array(p)
     rows = np.flatnonzero(is_ambiguous(p, tau))
     assert (np.abs(p[rows] - .5) <= tau + 2e-9).all() and (np.abs(np.delete(p, rows) - .5) > tau).all()
-    if len(p): assert set(np.flatnonzero(is_ambiguous(np.stack([1 - p, p], 1), tau))) ^ set(rows) <= set(np.flatnonzero(np.abs(np.abs(p - .5) - tau) < 1e-8))
+    if len(p):
+        of_two = np.flatnonzero(is_ambiguous(np.stack([1 - p, p], 1), tau))
+        assert set(of_two) ^ set(rows) <= set(np.flatnonzero(np.abs(np.abs(p - .5) - tau) < 1e-8))
 
 
 @given(st.integers(4, 60), st.integers(1, 5), st.integers(2, 5), st.integers(0, 10_000))
@@ -35,8 +38,9 @@ def test_silhouettes_equal_scikit_learn(n, d, k, seed):
     x, labels = rng.normal(size=(n, d)), rng.integers(0, k, n)
     if not 2 <= len(np.unique(labels)) < n: return
     np.testing.assert_allclose(_silhouettes(x, labels, block=7), metrics.silhouette_samples(x, labels), atol=2e-3)
-    got = cluster_quality(x.astype(np.float32), labels)
-    np.testing.assert_allclose(got["davies_bouldin"], metrics.davies_bouldin_score(x.astype(np.float32), labels), rtol=1e-4)
+    got = _cluster_quality(x.astype(np.float32), labels)
+    np.testing.assert_allclose(got["davies_bouldin"], metrics.davies_bouldin_score(x.astype(np.float32), labels),
+                               rtol=1e-4)
 
 
 def test_gap_in_labels_and_noise():
@@ -52,7 +56,8 @@ def test_planted_clusters_are_found(metric, clusterer):
     rng = np.random.default_rng(0)
     centers = 6 * np.linalg.qr(rng.normal(size=(40, 5)))[0].T
     x, y = make_blobs(500, centers=centers, cluster_std=.6, random_state=1)
-    found = find_patterns(x, Clustering(clusterer=clusterer, metric=metric, n_clusters=5, n_components=4, min_cluster_size=25))
+    how = Clustering(clusterer=clusterer, metric=metric, n_clusters=5, n_components=4, min_cluster_size=25)
+    found = find_patterns(x, how)
     assert metrics.adjusted_rand_score(y, found.labels) > (.9 if clusterer == "hdbscan" else .99)
     assert found.n_clusters == 5 and found.quality.silhouette["reduced"] > found.quality.silhouette["embedding"] > .2
 
@@ -65,7 +70,8 @@ def test_as_true_to_the_data_as_umaps_own_neighbours():
     x = load_digits().data[:400].astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        own = UMAP(n_neighbors=15, n_components=3, min_dist=.01, n_epochs=200, random_state=5, metric="cosine").fit_transform(x)
+        model = UMAP(n_neighbors=15, n_components=3, min_dist=.01, n_epochs=200, random_state=5, metric="cosine")
+        own = model.fit_transform(x)
     ours, _ = Clustering(n_components=3).reduce(x, seed=5)
     assert trustworthiness(x, ours, metric="cosine") > trustworthiness(x, own, metric="cosine") - .01
 
@@ -90,7 +96,9 @@ def test_duplicates_and_constant_rows():
 def test_small_n_says_what_to_change(n):
     x = np.random.default_rng(0).normal(size=(n, 8))
     try: found = find_patterns(x, Clustering(n_clusters=2))
-    except ValueError as error: assert any(word in str(error) for word in ("n_clusters", "n_neighbors", "n_components")) and "use" in str(error) or "lower" in str(error)
+    except ValueError as error:
+        named = any(word in str(error) for word in ("n_clusters", "n_neighbors", "n_components"))
+        assert named and "use" in str(error) or "lower" in str(error)
     else: assert len(found) == n == 18 or n == 17
 
 
@@ -107,9 +115,11 @@ def test_nothing_global_changes_and_threads_do_not_matter(tmp_path):
         found = find_patterns(x, Clustering(n_clusters=3))
     assert (np.random.get_state()[1] == before[0]).all() and (torch.get_rng_state() == before[1]).all()
     np.save(tmp_path / "x.npy", x)
-    code = (f"import numpy as np; from ambiguity_nb.patterns import Clustering, find_patterns; np.save({str(tmp_path / 'labels.npy')!r}, "
-            f"find_patterns(np.load({str(tmp_path / 'x.npy')!r}), Clustering(n_clusters=3)).labels)")
-    subprocess.run([sys.executable, "-c", code], check=True, env={**__import__("os").environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    code = ("import numpy as np; from ambiguity_nb.patterns import Clustering, find_patterns; "
+            f"x = np.load({str(tmp_path / 'x.npy')!r}); "
+            f"np.save({str(tmp_path / 'labels.npy')!r}, find_patterns(x, Clustering(n_clusters=3)).labels)")
+    subprocess.run([sys.executable, "-c", code], check=True,
+                   env={**__import__("os").environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
     assert (np.load(tmp_path / "labels.npy") == found.labels).all()
 
 
@@ -125,12 +135,15 @@ def test_folder_holds_no_pickle(tmp_path):
 def test_search_judges_umap_pca_and_none_and_beats_a_bad_setting():
     x, y = make_blobs(250, n_features=12, centers=4, cluster_std=1.5, random_state=4)
     before = np.random.get_state()[1].copy()
-    search = search_patterns(x, Clustering(metric="euclidean"), n_trials=3, clusterers=("gmm", "hdbscan"), ranges={"n_components": (2, 6), "n_clusters": (3, 8)})
+    search = search_patterns(x, Clustering(metric="euclidean"), n_trials=3, clusterers=("gmm", "hdbscan"),
+                             ranges={"n_components": (2, 6), "n_clusters": (3, 8)})
     assert (np.random.get_state()[1] == before).all()
-    assert set(search.frame.reducer) == {"umap", "pca", "none"} and set(search.frame.clusterer) == {"gmm", "kmeans", "hdbscan"}
+    assert set(search.frame.reducer) == {"umap", "pca", "none"}
+    assert set(search.frame.clusterer) == {"gmm", "kmeans", "hdbscan"}
     assert label_agreement(y, search.best.labels) > .9
     scored = search.frame.dropna(subset=["score"])
-    assert search.score == scored.score.max() and ((scored.silhouette + scored.stability) / 2 - scored.score).abs().max() < 1e-12
+    assert search.score == scored.score.max()
+    assert ((scored.silhouette + scored.stability) / 2 - scored.score).abs().max() < 1e-12
     pruned = search.frame[search.frame.score.isna()]
     assert ((pruned.silhouette + 1) / 2 <= search.score + 1e-12).all()
 
@@ -139,7 +152,8 @@ def test_search_stops_in_time():
     x, _ = make_blobs(200, n_features=12, centers=4, random_state=4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert search_patterns(x, n_trials=500, timeout=.1, reducers=("umap",), ranges={"n_clusters": (2, 6)}).frame.trial.nunique() < 5
+        search = search_patterns(x, n_trials=500, timeout=.1, reducers=("umap",), ranges={"n_clusters": (2, 6)})
+        assert search.frame.trial.nunique() < 5
 
 
 @pytest.mark.slow
@@ -150,10 +164,13 @@ def test_fifteen_thousand_rows_in_little_memory():
 
 
 def test_umap_leaves_torch_threads_alone():
-    code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import Clustering\nbefore = torch.get_num_threads()\n"
-            "Clustering(n_components=2).reduce(np.random.default_rng(0).standard_normal((60, 4)))\nassert torch.get_num_threads() == before == 1")
+    code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import Clustering\n"
+            "before = torch.get_num_threads()\n"
+            "Clustering(n_components=2).reduce(np.random.default_rng(0).standard_normal((60, 4)))\n"
+            "assert torch.get_num_threads() == before == 1")
     # numba's threads start with its first kernel, so in a process of its own
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True,
+                   cwd=Path(__file__).parents[1])
 
 
 OWN = """
@@ -176,15 +193,19 @@ def test_reducers_and_clusterers_of_ones_own(tmp_path, monkeypatch):
     "By address, by name once registered, as functions; searched, saved and read like the library's own."
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_clustering.py").write_text(OWN)
-    x = np.random.default_rng(0).normal(size=(60, 4)) + [3, 0, 0, 0] * (np.arange(60) % 2 == 0)[:, None] - [1.5, 0, 0, 0]
+    x = np.random.default_rng(0).normal(size=(60, 4)) + [1.5, 0, 0, 0] * (-1) ** np.arange(60)[:, None]
     given = Clustering("own_clustering:first_columns", "own_clustering:signs", n_components=2, metric="euclidean")
     try:
         found = find_patterns(x, given)
         named = find_patterns(x, Clustering("first columns", "signs", n_components=2, metric="euclidean"))
-        assert (found.labels == named.labels).all() and found.reduced.shape == (60, 2) and found.transform(x[:3]).shape == (3, 2)
-        search = search_patterns(x, Clustering(metric="euclidean"), reducers=("first columns", "pca"), clusterers=("signs", "kmeans"))
-        assert {"first columns", "pca"} == set(search.frame.reducer) and {"signs", "kmeans"} == set(search.frame.clusterer)
-        by_function = find_patterns(x, Clustering(REDUCERS["first columns"], CLUSTERERS["signs"], n_components=2, metric="euclidean"))
+        assert (found.labels == named.labels).all()
+        assert found.reduced.shape == (60, 2) and found.transform(x[:3]).shape == (3, 2)
+        search = search_patterns(x, Clustering(metric="euclidean"), reducers=("first columns", "pca"),
+                                 clusterers=("signs", "kmeans"))
+        assert set(search.frame.reducer) == {"first columns", "pca"}
+        assert set(search.frame.clusterer) == {"signs", "kmeans"}
+        functions = REDUCERS["first columns"], CLUSTERERS["signs"]
+        by_function = find_patterns(x, Clustering(*functions, n_components=2, metric="euclidean"))
         back = Patterns.load(by_function.save(tmp_path / "saved"))
         assert back.clustering.reducer == "own_clustering:first_columns" and (back.predict(x) == found.predict(x)).all()
     finally:

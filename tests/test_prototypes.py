@@ -1,4 +1,4 @@
-"""Prototypes, explanations and studies beyond their notebooks: brute force, invariances, edges, and no traces on the model."""
+"""Prototypes, explanations and studies beyond their notebooks: brute force, invariances, edges, no traces on models."""
 # ruff: noqa: NPY002
 import copy
 import itertools
@@ -16,10 +16,11 @@ from ambiguity_nb.explanations import EXPLAINERS, class_baselines, explain
 from ambiguity_nb.explorer import PatternExplorer, _strip_png, explore
 from ambiguity_nb.models import cnn, lenet
 from ambiguity_nb.patterns import Clustering
-from ambiguity_nb.prototypes import (PROTOTYPES, _compactness, _coverage, _default_radius, _diversity, choose_prototypes, compare_prototypes,
-                                     describe_prototypes, plot_map, plot_prototypes, _prototype_stability)
+from ambiguity_nb.prototypes import (PROTOTYPES, _compactness, _coverage, _default_radius, _diversity,
+                                     choose_prototypes, compare_prototypes, describe_prototypes, plot_map,
+                                     plot_prototypes, _prototype_stability)
 from ambiguity_nb.sources import load_samples
-from ambiguity_nb.study import RealSamples, StudyOptions, gather_inputs, pattern_regions, study_patterns
+from ambiguity_nb.study import RealSamples, StudyOptions, gather_inputs, _pattern_regions, study_patterns
 from ambiguity_nb.training import Training, fit
 
 
@@ -56,12 +57,14 @@ def test_labels_may_have_gaps_and_noise():
 def test_measures_stay_in_range_and_ignore_order(k, d, seed):
     rng = np.random.default_rng(seed)
     a, b, rows = rng.normal(size=(k, d)), rng.normal(size=(k, d)), rng.normal(size=(30, d))
-    assert 0 <= _diversity(a) <= 2 and 0 <= _coverage(rows, a, _default_radius(rows)) <= 1 and _compactness(rows, a) <= 1 and -1 <= _prototype_stability(a, b) <= 1 + 1e-9
+    assert 0 <= _diversity(a) <= 2 and 0 <= _coverage(rows, a, _default_radius(rows)) <= 1
+    assert _compactness(rows, a) <= 1 and -1 <= _prototype_stability(a, b) <= 1 + 1e-9
     shuffled = a[rng.permutation(k)]
     assert _prototype_stability(a, shuffled) == pytest.approx(1, abs=1e-5)
     assert _prototype_stability(a, b) == pytest.approx(_prototype_stability(b, shuffled), abs=1e-6)
     assert _diversity(shuffled) == pytest.approx(_diversity(a), abs=1e-6)
-    assert _prototype_stability(a, b) >= np.mean([a[i] @ b[i] / np.linalg.norm(a[i]) / np.linalg.norm(b[i]) for i in range(k)]) - 1e-6
+    in_order = [a[i] @ b[i] / np.linalg.norm(a[i]) / np.linalg.norm(b[i]) for i in range(k)]
+    assert _prototype_stability(a, b) >= np.mean(in_order) - 1e-6
     assert _coverage(rows, rows, _default_radius(rows)) == 1 and _compactness(rows, rows) == pytest.approx(1, abs=1e-3)
 
 
@@ -73,7 +76,8 @@ def test_radius_takes_in_the_stated_share_of_pairs():
 
 def test_compare_says_when_the_baseline_is_too_small():
     x = np.random.default_rng(0).normal(size=(30, 4))
-    with pytest.raises(ValueError, match="give at least as many"): compare_prototypes(x, np.arange(30) % 3, baseline=x[:2])
+    with pytest.raises(ValueError, match="give at least as many"):
+        compare_prototypes(x, np.arange(30) % 3, baseline=x[:2])
 
 
 def test_figures_leave_other_axes_alone():
@@ -85,7 +89,8 @@ def test_figures_leave_other_axes_alone():
     plot_prototypes(images, labels, rows, n_members=2, ax=left)
     assert not right.images and len(left.images) == 1
     plot_map(np.random.default_rng(0).normal(size=(12, 2)), labels, rows, images, ax=right)
-    assert len(right.artists) == 2 and np.array_equal(images, np.random.default_rng(0).integers(0, 255, (12, 3, 8, 8)).astype(np.uint8))
+    as_before = np.random.default_rng(0).integers(0, 255, (12, 3, 8, 8)).astype(np.uint8)
+    assert len(right.artists) == 2 and np.array_equal(images, as_before)
     plt.close(fig)
 
 
@@ -118,7 +123,8 @@ def test_three_classes_sum_to_their_log_odds():
     samples = load_samples("wine", "all")
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(13, 8), nn.Tanh(), nn.Linear(8, 3))
-    found = explain(net, samples.normalize(samples.x[:4]), class_baselines(samples, 4), "integrated_gradients", n_samples=60)
+    found = explain(net, samples.normalize(samples.x[:4]), class_baselines(samples, 4), "integrated_gradients",
+                    n_samples=60)
     np.testing.assert_allclose(found.maps.sum(2), found.total, atol=.02)
 
 
@@ -127,8 +133,10 @@ def test_study_of_real_samples_is_complete_and_repeatable(digits, model):
     inputs = gather_inputs(train.replace(name="train"), test.replace(name="test"))
     how = Clustering(n_clusters=2, n_neighbors=5, n_components=2), StudyOptions(tau=.45, n_nearest=3, share=.1)
     study, again = (study_patterns(model, inputs, train, test, *how) for _ in range(2))
-    assert study.frame.equals(again.frame) and study.nearest.equals(again.nearest) and np.array_equal(study.explanation.maps, again.explanation.maps)
-    assert study.considered == len(inputs) and study.frame.prototype.sum() == 2 and set(study.nearest.part) == {"train", "test"}
+    assert study.frame.equals(again.frame) and study.nearest.equals(again.nearest)
+    assert np.array_equal(study.explanation.maps, again.explanation.maps)
+    assert study.considered == len(inputs) and study.frame.prototype.sum() == 2
+    assert set(study.nearest.part) == {"train", "test"}
     assert (study.frame.p.sub(.5).abs() <= .45 + 1e-6).all()
     # an ambiguous input that is a real sample is its own nearest real sample
     real = study.nearest[study.nearest["rank"] == 1]
@@ -138,12 +146,15 @@ def test_study_of_real_samples_is_complete_and_repeatable(digits, model):
     assert set(explorer.neighbors()) == {"train", "test"}
 
 
-@pytest.mark.parametrize("bad, words", [({"tau": 1e-7}, "from a tie"), ({"tau": .45, "n_clusters": 900}, "lower n_clusters"), ({"prototype": "mean", "tau": .45, "n_neighbors": 5}, "choose from"),
-                                        ({"prototypes_in": "pixels"}, "'embedding'"), ({"explainer": "lime"}, "'saliency'"), ({"share": 0, "tau": .45, "n_neighbors": 5}, "share is 0")])
+@pytest.mark.parametrize("bad, words", [
+    ({"tau": 1e-7}, "from a tie"), ({"tau": .45, "n_clusters": 900}, "lower n_clusters"),
+    ({"prototype": "mean", "tau": .45, "n_neighbors": 5}, "choose from"), ({"prototypes_in": "pixels"}, "'embedding'"),
+    ({"explainer": "lime"}, "'saliency'"), ({"share": 0, "tau": .45, "n_neighbors": 5}, "share is 0")])
 def test_study_says_what_to_change(digits, model, bad, words):
     given = {"n_clusters": 2, "n_components": 2, "explainer": None, **bad}
     with pytest.raises(ValueError, match=words):
-        how = (kind(**{k: v for k, v in given.items() if k in kind.__dataclass_fields__}) for kind in (Clustering, StudyOptions))
+        how = (kind(**{k: v for k, v in given.items() if k in kind.__dataclass_fields__})
+               for kind in (Clustering, StudyOptions))
         study_patterns(model, digits[1], *digits, *how)
 
 
@@ -154,7 +165,8 @@ def test_more_than_two_classes_and_a_search():
     fit(small, train, Training(n_epochs=4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the best setting may lie on an edge
-        study = study_patterns(small, train, train, test, options=StudyOptions(tau=.2, n_trials=1, explainer="saliency"))
+        options = StudyOptions(tau=.2, n_trials=1, explainer="saliency")
+        study = study_patterns(small, train, train, test, options=options)
     assert study.p.shape[1] == 10 and study.search is not None and np.isnan(study.explanation.delta).all()
     assert "search" in study.tables() and {"search", "card_0", "explanations"} <= set(study.figures())
     with pytest.raises(ValueError, match="cannot take a batch"): study_patterns(model, train, train, test)
@@ -162,9 +174,12 @@ def test_more_than_two_classes_and_a_search():
 
 def test_regions_count_every_error_once():
     rng = np.random.default_rng(0)
-    table, inside = pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)), rng.random(50) < .3, rng.random(50), share=1.)
-    assert inside.all() and np.allclose(table["share of errors"], 1) and np.allclose(table.lift, 1) and np.allclose(table.p_value, 1)
-    none, _ = pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)), np.zeros(50, bool))
+    table, inside = _pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)),
+                                    rng.random(50) < .3, rng.random(50), share=1.)
+    assert inside.all() and np.allclose(table["share of errors"], 1)
+    assert np.allclose(table.lift, 1) and np.allclose(table.p_value, 1)
+    none, _ = _pattern_regions(rng.normal(size=(20, 3)), np.arange(20) % 4, rng.normal(size=(50, 3)),
+                              np.zeros(50, bool))
     assert (none.errors == 0).all() and (none.p_value == 1).all()
 
 
@@ -186,10 +201,12 @@ def test_explorer_escapes_what_data_say():
     samples = load_samples("digits", "all").subset(slice(0, 4))
     samples = samples.replace(ids=np.array(["<script>", "'\"", "a", "b"]), classes=("<b>", *samples.classes[1:]))
     real = {"<i>": RealSamples(samples, samples.x.reshape(4, -1), np.eye(10)[samples.y])}
-    explorer = PatternExplorer(np.eye(4)[:, :2], np.zeros(4, int), samples, samples.x.reshape(4, -1), real=real, scatter="widgets")
+    explorer = PatternExplorer(np.eye(4)[:, :2], np.zeros(4, int), samples, samples.x.reshape(4, -1), real=real,
+                               scatter="widgets")
     explorer.selected = [0]
     assert len(explorer.view.children) == 2
     page = explorer._panel.map.widget
-    shown = explorer._panel.info.value + "".join(t for _, t in explorer.neighbors().values()) + str({k: getattr(page, k) for k in page.keys})
+    state = str({key: getattr(page, key) for key in page.keys})
+    shown = explorer._panel.info.value + "".join(t for _, t in explorer.neighbors().values()) + state
     assert "<script>" not in shown and "<i>:" not in shown and "&lt;script&gt;" in shown
     assert len(_strip_png(samples.x)) > 100

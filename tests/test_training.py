@@ -50,7 +50,7 @@ def test_killed_five_times_ends_with_the_same_weights(tmp_path):
     process = start(tmp_path / "whole", tmp_path / "whole.safetensors")
     process.communicate()
     assert process.returncode == 0
-    # 10 steps an epoch: in the first epoch, at its first step, in the middle, just after a checkpoint, in the last epoch
+    # 10 steps an epoch: in the first epoch, at its first step, in the middle, after a checkpoint, in the last epoch
     for steps in (3, 1, 15, 11, 8):
         process = start(tmp_path / "cut", tmp_path / "cut.safetensors")
         kill_after(process, steps)

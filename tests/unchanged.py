@@ -132,7 +132,7 @@ def detector_curves(model, samples, n_epochs):
     return use("detector:_noisy_curves")(model, samples, training=use("Training")(n_epochs=n_epochs))
 
 
-def train_detector(curves, flags, n_steps): return use("train_detector")(curves, flags, n_steps)
+def train_detector(curves, flags, n_steps): return use("detector:_train_detector")(curves, flags, n_steps)
 
 
 def hardness_types() -> dict:
@@ -180,7 +180,7 @@ def confusion_losses(log_probs, log_probs3) -> dict:
             | {f"usual weight of {n}": use("Confusion")(kind=n).weight(1) for n in names})
 
 
-def min_norm_weights(g1, g2): return use("min_norm_weights")(g1, g2)
+def min_norm_weights(g1, g2): return use("gasten:_min_norm_weights")(g1, g2)
 
 
 def mean_log_probs(models, x): return use("mean_log_probs")(models, x)
@@ -239,7 +239,7 @@ def dataset_features(samples, n_epochs): return use("dataset_features")(samples,
 def cache_name(samples): return use("_content_name")(samples)
 
 
-def confusion_distance(probs, classes=None): return use("confusion_distance")(probs, classes)
+def confusion_distance(probs, classes=None): return use("generator_measures:_confusion_distance")(probs, classes)
 
 
 def is_ambiguous(probs, tau, classes=None): return use("is_ambiguous", "fid:ambiguous")(probs, tau, classes)
@@ -292,7 +292,7 @@ def explain(model, x, baselines, method, n_samples): return use("explain")(model
 def class_baselines(samples, per_class): return use("class_baselines")(samples, per_class)
 
 
-def pattern_regions(*args, **options): return use("pattern_regions")(*args, **options)
+def pattern_regions(*args, **options): return use("study:_pattern_regions")(*args, **options)
 
 
 def detection_quality(hardness, flags, n_bootstrap): return use("detection_quality", "benchmark:evaluate")(hardness,

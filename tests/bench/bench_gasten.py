@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ambiguity_nb.fid import as_features
-from ambiguity_nb.gasten import CONFUSIONS, GAN_LOSSES, Nets, gan_step, min_norm_weights
+from ambiguity_nb.gasten import CONFUSIONS, GAN_LOSSES, Nets, gan_step, _min_norm_weights
 from ambiguity_nb.generator_measures import GanMeasures, mean_log_probs
 from ambiguity_nb.models import cnn
 from ambiguity_nb.networks import build_discriminator, build_generator
@@ -48,7 +48,7 @@ class Plain:
                 self.optim_g.zero_grad()
                 term(self.G(z)).backward()
                 grads.append(nn.utils.parameters_to_vector([p.grad.clone() for p in self.G.parameters()]))
-            w1, w2 = min_norm_weights(*grads)
+            w1, w2 = _min_norm_weights(*grads)
         else:
             z, w1, w2 = torch.randn(len(real), 64), 1., self.alpha
         self.optim_g.zero_grad()

@@ -1,9 +1,10 @@
-"""Our search for pattern settings against the paper's, on the same embeddings; and 15,000 images from pixels to prototypes.
+"""Our search for settings against the paper's, on the same embeddings; and 15,000 images from pixels to prototypes.
 
-The paper's way is scikit-optimize's BayesSearchCV over a pipeline UMAP + Gaussian mixture: 20 iterations, 5 folds, silhouette in the reduced space of the
-held-out fold, refitted on all rows. It is needed for this benchmark only: `pip install scikit-optimize`. Without `--full` both searches are shortened alike (a
-quarter of the iterations) and use fewer rows. Both results are then judged alike: silhouette in the original embedding, and stability (mean agreement
-with three fits from scratch on other four fifths of the rows, other seeds).
+The paper's way is scikit-optimize's BayesSearchCV over a pipeline UMAP + Gaussian mixture: 20 iterations, 5 folds,
+silhouette in the reduced space of the held-out fold, refitted on all rows. It is needed for this benchmark only:
+`pip install scikit-optimize`. Without `--full` both searches are shortened alike (a quarter of the iterations) and use
+fewer rows. Both results are then judged alike: silhouette in the original embedding, and stability (mean agreement with
+three fits from scratch on other four fifths of the rows, other seeds).
 """
 import argparse
 import time
@@ -15,7 +16,7 @@ import torch
 from ambiguity_nb.generator_measures import is_ambiguous
 from ambiguity_nb.models import cnn, predict_embeddings, predict_logits
 from ambiguity_nb.pattern_search import search_patterns
-from ambiguity_nb.patterns import Clustering, cluster_quality, find_patterns, label_agreement, mix_at_half, unit_rows
+from ambiguity_nb.patterns import Clustering, _cluster_quality, find_patterns, label_agreement, mix_at_half, unit_rows
 from ambiguity_nb.prototypes import choose_prototypes
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Training, fit
@@ -35,8 +36,10 @@ def plain_search(x: np.ndarray, n_iter: int, folds: int = 5):
         labels = pipeline[-1].predict(reduced)
         return silhouette_score(reduced, labels) if len(np.unique(labels)) > 1 else -1.
 
-    pipeline = Pipeline([("umap", UMAP(metric="cosine", random_state=0)), ("gmm", GaussianMixture(init_params="k-means++", random_state=0, reg_covar=1e-4))])
-    space = {"umap__n_neighbors": Integer(5, 25), "umap__min_dist": Real(.01, .25), "umap__n_components": Integer(5, 60), "gmm__n_components": Integer(3, 15)}
+    pipeline = Pipeline([("umap", UMAP(metric="cosine", random_state=0)),
+                         ("gmm", GaussianMixture(init_params="k-means++", random_state=0, reg_covar=1e-4))])
+    space = {"umap__n_neighbors": Integer(5, 25), "umap__min_dist": Real(.01, .25),
+             "umap__n_components": Integer(5, 60), "gmm__n_components": Integer(3, 15)}
     return BayesSearchCV(pipeline, space, n_iter=n_iter, cv=folds, scoring=score, random_state=0).fit(x)
 
 
@@ -47,13 +50,14 @@ def plain_stability(x: np.ndarray, labels: np.ndarray, pipeline, n_repeats: int 
     scores = []
     for r in range(1, n_repeats + 1):
         rows = np.sort(np.random.default_rng(r).choice(len(x), round(.8 * len(x)), replace=False))
-        scores.append(label_agreement(labels[rows], clone(pipeline).set_params(umap__random_state=r, gmm__random_state=r).fit_predict(x[rows])))
+        other = clone(pipeline).set_params(umap__random_state=r, gmm__random_state=r)
+        scores.append(label_agreement(labels[rows], other.fit_predict(x[rows])))
     return float(np.mean(scores))
 
 
 def judged(found) -> tuple:
     "Silhouette in the embedding and stability of patterns, how they were reduced, and their number."
-    silhouette = cluster_quality(found.space, found.labels)["silhouette"]
+    silhouette = _cluster_quality(found.space, found.labels)["silhouette"]
     return silhouette, found.stability(3).mean(), found.clustering.reducer, found.n_clusters
 
 
@@ -71,7 +75,8 @@ def main(full: bool = False, rows: int | None = None) -> None:
     embeddings = predict_embeddings(model, kept)
     patterns = find_patterns(embeddings, Clustering(n_clusters=8))
     choose_prototypes(patterns.reduced, patterns.labels)
-    print(f"{len(images)} images, {len(kept)} of them ambiguous: filter, embed, UMAP, mixture of 8, quality, prototypes in {time.perf_counter() - start:.1f} s", flush=True)
+    print(f"{len(images)} images, {len(kept)} of them ambiguous: filter, embed, UMAP, mixture of 8, quality, "
+          f"prototypes in {time.perf_counter() - start:.1f} s", flush=True)
 
     x = embeddings[np.random.default_rng(0).choice(len(embeddings), n_rows, replace=False)]
     space = unit_rows(x)
@@ -92,12 +97,15 @@ def main(full: bool = False, rows: int | None = None) -> None:
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         best = plain.best_estimator_
         labels = best.predict(x) if not hasattr(best[-1], "labels_") else best[-1].labels_
-        results.append(("BayesSearchCV", seconds, cpu, cluster_quality(space, labels)["silhouette"],
+        results.append(("BayesSearchCV", seconds, cpu, _cluster_quality(space, labels)["silhouette"],
                         plain_stability(x, labels, best), "umap", len(np.unique(labels))))
     print(f"\n{n_rows} embeddings of {x.shape[1]} columns; {n_trials} trials against {n_iter} iterations of 5 folds")
     print(f"{'':18}{'seconds':>9}{'CPU s':>8}{'silhouette':>12}{'stability':>11}  {'reducer':8}{'patterns':>9}")
-    for name, seconds, cpu, silhouette, stable, reducer, k in results: print(f"{name:18}{seconds:9.1f}{cpu:8.1f}{silhouette:12.3f}{stable:11.2f}  {reducer:8}{k:9d}")
-    if len(results) == 3: print(f"ours takes 1/{results[2][1] / results[0][1]:.1f} of the time, 1/{results[2][2] / results[0][2]:.1f} of the processor time")
+    for name, seconds, cpu, silhouette, stable, reducer, k in results:
+        print(f"{name:18}{seconds:9.1f}{cpu:8.1f}{silhouette:12.3f}{stable:11.2f}  {reducer:8}{k:9d}")
+    if len(results) == 3:
+        less, less_cpu = (results[2][i] / results[0][i] for i in (1, 2))
+        print(f"ours takes 1/{less:.1f} of the time, 1/{less_cpu:.1f} of the processor time")
 
 
 if __name__ == "__main__":
