@@ -263,7 +263,8 @@ def test_python_chooses_and_the_canvas_draws_a_color_per_pattern(page):
     shown.type_position(7)
     wait(lambda: shown.calls[-1] == [7], 20, "choosing input 7 in Python")
     pixel = ("(i => { const k = map.width / parseFloat(map.style.width); "
-             "const [x, y] = map.points[i].map(v => Math.round(v * k)); return [...map.getContext('2d').getImageData(x, y, 1, 1).data]; })")
+             "const [x, y] = map.points[i].map(v => Math.round(v * k)); "
+             "return [...map.getContext('2d').getImageData(x, y, 1, 1).data]; })")
     wait(lambda: shown.js(f"{pixel}(7)")[0] < 40, 10, "drawing the chosen point in full color")
     for i, color in zip((7, 27, 47), _pattern_colors(3), strict=True):
         got, strength = shown.js(f"{pixel}({i})"), .9 if i == 7 else .35
