@@ -14,13 +14,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .core import atomic_path, check_choice, new_axes, patch
+from .core import Result, check_choice, new_axes, patch
 from .patterns import (
     CLUSTERERS, REDUCERS, Clustering, Patterns, _as_patterns, _name, _silhouettes_from, _subsample, label_agreement,
     nearest_rows, unit_rows)
@@ -221,7 +220,7 @@ def _suggest(trial, name:str, low, high):
 
 # %% ../nbs/07b_pattern_search.ipynb #e2088a29
 @dataclass(frozen=True, eq=False, repr=False)
-class PatternSearch:
+class PatternSearch(Result):
     "What `search_patterns` returns."
     best: Patterns # with exactly the labels that were scored
     stability: float # of `best`, at most 1; higher = better
@@ -235,11 +234,6 @@ class PatternSearch:
 
     def _repr_html_(self)->str:
         return f"<p>{html.escape(repr(self))}</p>{self.frame.head().round(3).to_html(index=False)}"
-
-    def to_parquet(self, path:str|Path)->Path:
-        "Write `frame` as a Parquet file."
-        with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
-        return Path(path)
 
 # %% ../nbs/07b_pattern_search.ipynb #ce302f49
 def search_patterns(

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .core import PALETTE, Registry, atomic_path, check_choice, new_axes, patch
+from .core import PALETTE, Registry, Result, atomic_path, check_choice, new_axes, patch
 from .data import Samples
 from .models import evaluating, model_device, predict_logits
 
@@ -385,7 +385,7 @@ def _joined(space:np.ndarray, labels:np.ndarray, epsilon:float)->np.ndarray:
 
 # %% ../nbs/07_patterns.ipynb #ebf4b0a7
 @dataclass(frozen=True, eq=False, repr=False)
-class Patterns:
+class Patterns(Result):
     "Ambiguous inputs in clusters: what `find_patterns` returns."
     labels: np.ndarray # [N] int64, pattern of each row, 0 = largest; -1 = in none
     embeddings: np.ndarray # [N, D] float32, as given
@@ -428,16 +428,6 @@ class Patterns:
 def sizes(self:Patterns)->pd.Series: # by number of the pattern
     "Rows per pattern, the largest first."
     return pd.Series(np.bincount(self.labels[self.labels >= 0]), name="size").rename_axis("pattern")
-
-# %% ../nbs/07_patterns.ipynb #63523828
-@patch
-def to_parquet(
-    self:Patterns,
-    path:str|Path, # file to appear
-)->Path: # the file
-    "Write `frame` as a Parquet file."
-    with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
-    return Path(path)
 
 # %% ../nbs/07_patterns.ipynb #2c75dcf2
 @patch

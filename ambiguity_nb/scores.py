@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .core import Registry, atomic_path, check_choice, patch, resolve_device
+from .core import Registry, Result, check_choice, patch, resolve_device
 from .data import Samples
 from .gradients import gradient_batches
 from .models import (
@@ -431,7 +431,7 @@ class ScoreResult:
 
 # %% ../nbs/04_scores.ipynb #13465844
 @dataclass(repr=False)
-class Characterization:
+class Characterization(Result):
     "Scores of every sample, with the model and the history of the training that gave them."
     samples: Samples # N samples, in whose order all arrays are
     scores: dict[str, ScoreResult] # by name
@@ -524,15 +524,6 @@ def summary(self:Characterization)->pd.DataFrame: # a row per score
             for name, score in self.scores.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return frame if self.cost is None else frame.join(self.cost)
-
-# %% ../nbs/04_scores.ipynb #05a5ae88
-@patch
-def to_parquet(self:Characterization,
-    path:str|Path, # file to appear
-)->Path: # the file
-    "Write `frame`, whole or not at all."
-    with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
-    return Path(path)
 
 # %% ../nbs/04_scores.ipynb #97d5fd47
 def collect(

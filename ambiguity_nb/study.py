@@ -9,14 +9,13 @@ __all__ = ['RealSamples', 'generated_samples', 'gather_inputs', 'PatternStudy', 
 import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from .core import atomic_path, check_choice, new_figure, patch
+from .core import Result, check_choice, new_figure, patch
 from .data import Samples, plot_images
 from .explanations import EXPLAINERS, Explanation, class_baselines, explain
 from .generator_measures import is_ambiguous
@@ -146,7 +145,7 @@ def gather_inputs(
 
 # %% ../nbs/08c_study.ipynb #5e503977
 @dataclass(frozen=True, eq=False, repr=False)
-class PatternStudy:
+class PatternStudy(Result):
     "Patterns of a model's ambiguous inputs with all that belongs to them; made by `study_patterns`."
     inputs: Samples # N ambiguous inputs
     p: np.ndarray # [N] probability of class 1, or [N, C] for more than two classes
@@ -185,16 +184,6 @@ def _study_frame(study:PatternStudy)->pd.DataFrame:
     at = np.arange(len(labels))
     table = {"position": at, **p, "pattern": labels, "prototype": np.isin(at, study.prototypes), "distance": distance}
     return pd.DataFrame(table, index=pd.Index(study.inputs.ids, name="id"))
-
-# %% ../nbs/08c_study.ipynb #8feac22b
-@patch
-def to_parquet(
-    self:PatternStudy,
-    path:str|Path, # file to appear
-)->Path: # the file
-    "Write `frame` as a Parquet file."
-    with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
-    return Path(path)
 
 # %% ../nbs/08c_study.ipynb #30426553
 @patch
