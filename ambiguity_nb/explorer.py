@@ -361,7 +361,7 @@ def static(self:PatternExplorer):
     plot_map(self.points, self.labels, self.prototypes if len(self.prototypes) else None,
              others=None if beneath is None else self.other_points, other_y=None if beneath is None else beneath.y,
              classes=() if beneath is None else beneath.classes, ax=ax)
-    ax.scatter(*self.points[self.selected].T, s=50, fc="none", ec="black")
+    ax.scatter(*self.points[self.selected].T, s=160 if len(self.selected) == 1 else 50, fc="none", ec="black", zorder=7)
     if pictures: _draw_chosen(self, right[0])
     return fig
 
