@@ -83,7 +83,7 @@ class Registry(Mapping):
 
     def __len__(self)->int: return len(self._filled())
 
-    def __repr__(self)->str: return f"Registry of {self.kind}s: {', '.join(self)}"
+    def __repr__(self)->str: return f"{self.kind} by name: {', '.join(self)}"
 
     def _filled(self)->dict[str, Any]:
         home, self._home = self._home, None

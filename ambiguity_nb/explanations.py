@@ -48,7 +48,7 @@ def class_baselines(
 # %% ../nbs/08b_explanations.ipynb #4a3c113b
 EXPLAINERS = Registry("explainer")
 
-# %% ../nbs/08b_explanations.ipynb #9915a28c
+# %% ../nbs/08b_explanations.ipynb #5af0a6a4
 @EXPLAINERS.register("gradient_shap")
 def _gradient_shap(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_samples:int, seed:int)->torch.Tensor:
     "Expected gradients; the same random points for every class."
@@ -57,7 +57,7 @@ def _gradient_shap(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_samples
     with seeded(seed), _numpy_seeded(seed):       # one input at a time keeps the expanded batch small
         return torch.cat([GradientShap(f).attribute(row[None], baselines, n_samples=n_samples) for row in x])
 
-# %% ../nbs/08b_explanations.ipynb #db9cbf66
+# %% ../nbs/08b_explanations.ipynb #2c454504
 @EXPLAINERS.register("integrated_gradients")
 def _integrated_gradients(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_samples:int, seed:int)->torch.Tensor:
     "Integrated gradients, mean over the baselines."
@@ -66,7 +66,7 @@ def _integrated_gradients(f:Callable, x:torch.Tensor, baselines:torch.Tensor, n_
     settings = {"n_steps": n_samples, "internal_batch_size": max(256, len(x))}
     return torch.stack([IntegratedGradients(f).attribute(x, b[None], **settings) for b in baselines]).mean(0)
 
-# %% ../nbs/08b_explanations.ipynb #d592cf7f
+# %% ../nbs/08b_explanations.ipynb #261160ca
 @EXPLAINERS.register("saliency", takes_baselines=False)
 def _saliency(f:Callable, x:torch.Tensor, baselines:None, n_samples:int, seed:int)->torch.Tensor:
     "The gradient at the input."
@@ -131,14 +131,14 @@ def explain(
     name = explainer if isinstance(explainer, str) else getattr(explainer, "__name__", str(explainer))
     return Explanation(maps, delta, total, name)
 
-# %% ../nbs/08b_explanations.ipynb #88dd0a43
+# %% ../nbs/08b_explanations.ipynb #13877f9d
 def _check_baselines(baselines:torch.Tensor|None, x:torch.Tensor)->None:
     "Refuse missing baselines, and those of another shape."
     if baselines is not None and baselines.shape[1:] == x.shape[1:]: return
     got = "None" if baselines is None else f"of shape {tuple(baselines.shape)}"
     raise ValueError(f"`baselines` is {got} for inputs of shape {tuple(x.shape)}; use class_baselines(train)")
 
-# %% ../nbs/08b_explanations.ipynb #ae678d83
+# %% ../nbs/08b_explanations.ipynb #75c41c41
 def _mean_log_odds(model:nn.Module, x:torch.Tensor, mean:bool=True)->np.ndarray:
     "Log-odds of every class, of each input or their mean."
     with torch.no_grad(): odds = _log_odds(model(x)).double()
@@ -155,19 +155,19 @@ def _frozen(model:nn.Module)->Iterator[None]:
     finally:
         for p, flag in flags: p.requires_grad_(flag)
 
-# %% ../nbs/08b_explanations.ipynb #c636709b
+# %% ../nbs/08b_explanations.ipynb #2cfef2eb
 def _picture(image:np.ndarray)->np.ndarray:
     "[H, W, 3] in [0, 1] of a raw image [C, H, W]."
     picture = image.transpose(1, 2, 0)[..., :3] / (255 if image.dtype == np.uint8 else 1)
     return picture.repeat(3, 2) if picture.shape[2] == 1 else picture
 
-# %% ../nbs/08b_explanations.ipynb #1a05b283
+# %% ../nbs/08b_explanations.ipynb #3b3bfc13
 @patch
 def scale(self:Explanation, show:Sequence[int]|slice=slice(None))->float:
     "The attribution of a pixel that is drawn in full color."
     return float(np.quantile(np.abs(self.maps.sum(2)[:, show]), .995)) or 1.
 
-# %% ../nbs/08b_explanations.ipynb #e73f5442
+# %% ../nbs/08b_explanations.ipynb #2fffcbc1
 @patch
 def draw(
     self:Explanation,
@@ -219,7 +219,7 @@ def plot(
     _color_bar(fig, drawn, axes[:, -1])
     return fig
 
-# %% ../nbs/08b_explanations.ipynb #630f45ea
+# %% ../nbs/08b_explanations.ipynb #520fca0d
 def _color_bar(fig, drawn, axes)->None:
     "The scale of a figure of attributions."
     from matplotlib.cm import ScalarMappable
@@ -228,7 +228,7 @@ def _color_bar(fig, drawn, axes)->None:
     bar.set_label("log-odds per pixel", fontsize=8)
     bar.ax.tick_params(labelsize=8)
 
-# %% ../nbs/08b_explanations.ipynb #4e812f8b
+# %% ../nbs/08b_explanations.ipynb #d6ec1d35
 def _row_name(i:int, p:np.ndarray|None, labels:Sequence[str]|None)->str:
     "Label and p of a row."
     value = "" if p is None else f"p = {p[i] if np.ndim(p) == 1 else np.max(p[i]):.2f}"

@@ -20,7 +20,7 @@ import traitlets
 
 from .core import Registry, check_choice, patch
 from .data import Samples, plot_images
-from .patterns import Clustering, nearest_rows, pattern_colors, unit_rows
+from .patterns import Clustering, nearest_rows, _pattern_colors, unit_rows
 from .prototypes import plot_map, project_map
 from .study import PatternStudy, RealSamples
 
@@ -40,7 +40,7 @@ def _strip_png(images:np.ndarray, height:int=72)->bytes:
     Image.fromarray(row).save(buffer, "PNG")
     return buffer.getvalue()
 
-# %% ../nbs/08d_explorer.ipynb #09b41266
+# %% ../nbs/08d_explorer.ipynb #864afc6c
 _ASSETS = Path(str(files("ambiguity_nb"))) / "assets"
 
 # %% ../nbs/08d_explorer.ipynb #fc8a47ee
@@ -55,10 +55,10 @@ class _Canvas(anywidget.AnyWidget):
     size = traitlets.List().tag(sync=True) # width and height in pixels
     selected = traitlets.List().tag(sync=True) # positions chosen, ascending
 
-# %% ../nbs/08d_explorer.ipynb #d313b9fe
+# %% ../nbs/08d_explorer.ipynb #6ef45fab
 _MAPS = Registry("scatter")
 
-# %% ../nbs/08d_explorer.ipynb #45d8116a
+# %% ../nbs/08d_explorer.ipynb #2bdb8294
 @_MAPS.register("widgets", mark="framed", hint="Click a point, or draw around a group; hold Shift to add. "
                 "Arrow keys go from point to point.")
 class _CanvasMap:
@@ -86,7 +86,7 @@ def _hex_colors(labels:np.ndarray)->dict[int, str]: # by pattern
     from matplotlib.colors import to_hex
 
     names = np.unique(labels[labels >= 0])
-    return {int(k): to_hex(c) for k, c in zip(names, pattern_colors(len(names)), strict=True)}
+    return {int(k): to_hex(c) for k, c in zip(names, _pattern_colors(len(names)), strict=True)}
 
 # %% ../nbs/08d_explorer.ipynb #e4274ebc
 @_MAPS.register("jscatter", package="jscatter", mark="large",
@@ -112,7 +112,7 @@ class _ScatterMap:
         "Draw the explorer's selection."
         self.scatter.selection(self.explorer.selected + self.n_others)
 
-# %% ../nbs/08d_explorer.ipynb #2cdfbcf7
+# %% ../nbs/08d_explorer.ipynb #f39f8e33
 def _make_scatter(explorer:"PatternExplorer"):
     "A jupyter-scatter `Scatter` of real samples and inputs."
     import jscatter
@@ -130,7 +130,7 @@ def _make_scatter(explorer:"PatternExplorer"):
         selection=explorer.selected + len(explorer.other_points),
         options={"aspectRatio": width / height, "actionKeyMap": keys})
 
-# %% ../nbs/08d_explorer.ipynb #f040c86d
+# %% ../nbs/08d_explorer.ipynb #0d2e58fb
 def _scatter_table(explorer:"PatternExplorer")->tuple[pd.DataFrame, dict[str, str]]:
     "Rows of the scatter, and the color of each kind."
     labels, hexes, n = explorer.labels, _hex_colors(explorer.labels), len(explorer.other_points)
@@ -211,7 +211,7 @@ class PatternExplorer:
 
     def __repr__(self)->str: return f"PatternExplorer({len(self.inputs)} inputs, {len(self.selected)} selected)"
 
-# %% ../nbs/08d_explorer.ipynb #e30b54fa
+# %% ../nbs/08d_explorer.ipynb #eba085a1
 @patch
 def on_select(
     self:PatternExplorer,
@@ -220,7 +220,7 @@ def on_select(
     "Call a function after every selection."
     self._callbacks.append(callback)
 
-# %% ../nbs/08d_explorer.ipynb #05a41f31
+# %% ../nbs/08d_explorer.ipynb #1eaac59f
 def _select(explorer:PatternExplorer, positions)->None:
     "Take a selection, refresh what is shown, and tell the callbacks."
     positions, n = np.unique(np.asarray(positions, np.int64).ravel()), len(explorer.inputs)
@@ -230,7 +230,7 @@ def _select(explorer:PatternExplorer, positions)->None:
     if explorer._panel: explorer._panel.refresh()
     for callback in explorer._callbacks: callback(positions)
 
-# %% ../nbs/08d_explorer.ipynb #ff6fd737
+# %% ../nbs/08d_explorer.ipynb #9504b9cd
 @patch
 def neighbors(
     self:PatternExplorer,
@@ -245,13 +245,13 @@ def neighbors(
         found[name] = index, f"<b>nearest {html.escape(name)}{of}</b>: {'; '.join(_about_real(seen, i) for i in index)}"
     return found
 
-# %% ../nbs/08d_explorer.ipynb #08c720b9
+# %% ../nbs/08d_explorer.ipynb #3cf801c4
 def _about_real(seen:RealSamples, i:int)->str:
     "Class and scores of a real sample, as HTML."
     scores = [f" {html.escape(key)} {values[i]:.2f}" for key, values in seen.scores.items()]
     return html.escape(seen.samples.classes[seen.samples.y[i]]) + "".join(scores)
 
-# %% ../nbs/08d_explorer.ipynb #e9b2c5c2
+# %% ../nbs/08d_explorer.ipynb #c4a5777d
 def _about_chosen(explorer:PatternExplorer)->str:
     "What is chosen, in words, as HTML."
     chosen, labels, p = explorer.selected, explorer.labels, explorer.p
@@ -266,14 +266,14 @@ def _about_chosen(explorer:PatternExplorer)->str:
     return (f"<b>input {i}</b> (id {html.escape(str(explorer.inputs.ids[i]))}): pattern {labels[i]}"
             f"{_about_p(p, i, explorer.inputs.classes)}{mark}")
 
-# %% ../nbs/08d_explorer.ipynb #e0e82d95
+# %% ../nbs/08d_explorer.ipynb #ebbb9a1e
 def _about_p(p:np.ndarray|None, i:int, classes:Sequence[str])->str:
     "The probability of one input, or those of every class."
     if p is None: return ""
     if np.ndim(p) == 1: return f", p {p[i]:.2f}"
     return ", " + ", ".join(f"p({html.escape(c)}) {v:.2f}" for c, v in zip(classes, p[i], strict=True))
 
-# %% ../nbs/08d_explorer.ipynb #e958cb53
+# %% ../nbs/08d_explorer.ipynb #858ba343
 class _Panel:
     "The map of an explorer and what stands beside it."
 
@@ -316,7 +316,7 @@ class _Panel:
     def _by_pattern(self, change)->None:
         if change["new"] is not None: self.explorer.selected = np.flatnonzero(self.explorer.labels == change["new"])
 
-# %% ../nbs/08d_explorer.ipynb #7cf8ce43
+# %% ../nbs/08d_explorer.ipynb #25967f66
 def _make_fields(explorer:PatternExplorer)->tuple:
     "A choice of patterns, and a field for the position of an input."
     import ipywidgets as widgets
@@ -327,7 +327,7 @@ def _make_fields(explorer:PatternExplorer)->tuple:
     return (widgets.Dropdown(options=options, description="pattern", layout=widgets.Layout(width="240px")),
             widgets.BoundedIntText(min=0, max=last, description="input", layout=widgets.Layout(width="180px")))
 
-# %% ../nbs/08d_explorer.ipynb #cb73ef81
+# %% ../nbs/08d_explorer.ipynb #3100c794
 def _legend(explorer:PatternExplorer)->str:
     "Colors and marks in words, as HTML."
     dots = "".join(f"<span style='color:{color}'>&#9679;</span> pattern {k} &ensp;"
@@ -335,7 +335,7 @@ def _legend(explorer:PatternExplorer)->str:
     marked = f"; prototypes are {_MAPS[explorer.scatter].mark}" if len(explorer.prototypes) else ""
     return f"<small>{dots}<span style='color:#777777'>&#9679;</span> in none or real{marked}</small>"
 
-# %% ../nbs/08d_explorer.ipynb #ffc51f1c
+# %% ../nbs/08d_explorer.ipynb #9af6c455
 def _show_samples(samples:Samples, index:np.ndarray):
     "A widget of some images, or of some rows of a table."
     import ipywidgets as widgets
@@ -348,7 +348,7 @@ def _show_samples(samples:Samples, index:np.ndarray):
     shown = table.to_html(header=False, border=0, float_format=lambda v: f"{v:.4g}")
     return widgets.HTML(f"<div class='ambiguity-table'>{shown}</div>")
 
-# %% ../nbs/08d_explorer.ipynb #4fa12bb4
+# %% ../nbs/08d_explorer.ipynb #97a04a15
 @patch
 def static(self:PatternExplorer):
     "The map with the selection, the chosen inputs and their nearest real samples as a matplotlib `Figure`."
@@ -365,7 +365,7 @@ def static(self:PatternExplorer):
     if pictures: _draw_chosen(self, right[0])
     return fig
 
-# %% ../nbs/08d_explorer.ipynb #c89ff20a
+# %% ../nbs/08d_explorer.ipynb #0a5b2142
 def _draw_chosen(explorer:PatternExplorer, fig)->None:
     "The first chosen inputs, and the real samples nearest to the first."
     found, chosen = explorer.neighbors(5), explorer.selected

@@ -32,7 +32,7 @@ from .models import check_classifier, evaluating
 from .networks import build_discriminator, build_generator
 from .training import Checkpoint, Clock, Finite, Hook, Loop, Measure, Patience, Progress
 
-# %% ../nbs/06_gasten.ipynb #8f1bff11
+# %% ../nbs/06_gasten.ipynb #dc9870e6
 GAN_LOSSES = Registry("GAN loss")
 
 # %% ../nbs/06_gasten.ipynb #ac02f73c
@@ -53,7 +53,7 @@ class _NonSaturating:
     )->torch.Tensor: # scalar, nats; log 2 = .693 when the discriminator is undecided
         return F.softplus(-fake).mean()
 
-# %% ../nbs/06_gasten.ipynb #fc5c3eeb
+# %% ../nbs/06_gasten.ipynb #644e0515
 CONFUSIONS = Registry("confusion loss")
 
 # %% ../nbs/06_gasten.ipynb #f79aad41
@@ -114,17 +114,17 @@ class Nets:
         "The generator to take images from: the average, if there is one."
         return self.generator if self.average is None else self.average
 
-# %% ../nbs/06_gasten.ipynb #3183c653
+# %% ../nbs/06_gasten.ipynb #bb5df29f
 def _laid_out(net:nn.Module, device:torch.device|str)->nn.Module:
     "A network on a device, in the memory layout in which convolutions are up to a tenth faster."
     return net.to(device=torch.device(device), memory_format=torch.channels_last)
 
-# %% ../nbs/06_gasten.ipynb #7593173c
+# %% ../nbs/06_gasten.ipynb #35d65f5f
 def _average_of(generator:nn.Module, device:torch.device|str)->nn.Module:
     "A copy to hold the average."
     return _laid_out(_copy(generator, build_generator), device).eval().requires_grad_(False)
 
-# %% ../nbs/06_gasten.ipynb #18f767fc
+# %% ../nbs/06_gasten.ipynb #e359850a
 def _adam(net:nn.Module, lr:float, betas:tuple[float, float])->torch.optim.Adam:
     "Adam for a network, one kernel per step where there is one."
     parameters = list(net.parameters())
@@ -137,7 +137,7 @@ def _copy(network:nn.Module, build:Callable)->nn.Module:
     copy.load_state_dict(network.state_dict())
     return copy
 
-# %% ../nbs/06_gasten.ipynb #1915f6fe
+# %% ../nbs/06_gasten.ipynb #6f4e03f9
 @patch
 @torch.no_grad()
 def follow(self:Nets)->None:
@@ -190,7 +190,7 @@ def gan_step(
     nets.follow()
     return {"d_loss": d_loss.detach()} | {k: v.detach() for k, v in losses.items()}
 
-# %% ../nbs/06_gasten.ipynb #4d2b5881
+# %% ../nbs/06_gasten.ipynb #63c418fe
 def _send_back(
     generator:nn.Module, # gets gradients
     generated:torch.Tensor, # its images, with their graph
@@ -253,7 +253,7 @@ def _min_norm_weights(
     first = .5 if square == 0 else min(max(float(-difference @ g2) / square, 0.), 1.)
     return first, 1 - first
 
-# %% ../nbs/06_gasten.ipynb #ee7aab84
+# %% ../nbs/06_gasten.ipynb #91f1015d
 def _send_back_mgda(
     generator:nn.Module, # gets gradients
     generated:torch.Tensor, # its images, with their graph
@@ -289,7 +289,7 @@ def _random_shift(
     x = x.gather(2, rows[:, None, :, None].expand(x.shape))
     return x.gather(3, columns[:, None, None, :].expand(x.shape))
 
-# %% ../nbs/06_gasten.ipynb #ec0fa22b
+# %% ../nbs/06_gasten.ipynb #13161fe8
 @dataclass(frozen=True)
 class Gan:
     "Settings of a GAN and its training. Raises `ValueError` for what cannot work, listing the choices."
@@ -318,7 +318,7 @@ class Gan:
         usual = {"n_epochs": 80, "filters": 32, "shift": 3, "ema": .99, "save_every": 40, "measure_every": 10}
         return cls(**usual | changes)
 
-# %% ../nbs/06_gasten.ipynb #92b04d00
+# %% ../nbs/06_gasten.ipynb #f4057d79
 def _check_gan(gan:Gan)->None:
     "Refuse settings that cannot work; lists become tuples."
     for name in ("lr", "betas"):
@@ -332,7 +332,7 @@ def _check_gan(gan:Gan)->None:
         raise ValueError("norm='batch' mixes the images of a batch, which the gradient penalty of "
                          f"{gan.loss!r} forbids; use norm='layer'")
 
-# %% ../nbs/06_gasten.ipynb #7ad9c64e
+# %% ../nbs/06_gasten.ipynb #3882ae9d
 @dataclass(frozen=True)
 class Confusion:
     "What step 2 adds to a GAN. Raises `ValueError` for what cannot work, listing the choices."
@@ -360,7 +360,7 @@ class Confusion:
         "The loss with its options filled in. Raises `ValueError` when it does not fit the classifier."
         return _confusion_loss(self, n_classes)
 
-# %% ../nbs/06_gasten.ipynb #a72b2e92
+# %% ../nbs/06_gasten.ipynb #50947c65
 def _check_confusion(confusion:Confusion)->None:
     "Refuse settings that cannot work."
     loss = CONFUSIONS.resolve(confusion.kind)
@@ -382,7 +382,7 @@ def _check_alpha(alpha:Any)->None:
         raise ValueError(f"alpha is {alpha!r}; expected a number of at least 0, a list of them (one per epoch), "
                          "a function of the epoch, 'mgda' or 'mgda:norm'")
 
-# %% ../nbs/06_gasten.ipynb #cc862a46
+# %% ../nbs/06_gasten.ipynb #77e0e4d5
 def _name(thing:Any)->Any:
     "A setting as it is written down: a function by its name, since its address changes."
     return getattr(thing, "__qualname__", type(thing).__qualname__) if callable(thing) else as_plain(thing)
@@ -402,7 +402,7 @@ def _confusion_loss(confusion:Confusion, n_classes:int)->Callable:
     if shape == (1,): return loss
     raise ValueError(f"confusion loss {_name(confusion.kind)!r} gave shape {shape} for 1 image; expected (1,)")
 
-# %% ../nbs/06_gasten.ipynb #c5caf104
+# %% ../nbs/06_gasten.ipynb #688509a9
 def _checked_set(classes:Sequence[int]|None, n_classes:int)->list[int]:
     "The set to be confused; of two classes both."
     classes = [int(k) for k in classes or ((0, 1) if n_classes == 2 else ())]
@@ -531,7 +531,7 @@ def load_epoch(
     if nets.average is not None: nets.average.load_state_dict(state["average"])
     return GanRun(nets, state["history"], Path(folder))
 
-# %% ../nbs/06_gasten.ipynb #2427569c
+# %% ../nbs/06_gasten.ipynb #66cc8a75
 def _plot_history(history:list[dict], ax=None):
     "ACD and yield on the left axis, FOCD on the right."
     ax = new_axes(ax, height=3)
@@ -545,14 +545,14 @@ def _plot_history(history:list[dict], ax=None):
     ax.legend(handles=[*ax.lines, *right.lines], loc="lower center", bbox_to_anchor=(.5, 1), ncols=3, frameon=False)
     return ax
 
-# %% ../nbs/06_gasten.ipynb #a12f5868
+# %% ../nbs/06_gasten.ipynb #efbc3417
 @patch
 def state_dict(self:Nets)->dict[str, Any]:
     "State of networks, optimizers and average."
     parts = {k: v.state_dict() for k, v in vars(self).items() if hasattr(v, "state_dict")}
     return parts | {"n_updates": self.n_updates}
 
-# %% ../nbs/06_gasten.ipynb #1fef5486
+# %% ../nbs/06_gasten.ipynb #7449e41a
 @patch
 def load_state_dict(self:Nets, state:dict[str, Any])->None:
     "Take over a saved state."
@@ -561,7 +561,7 @@ def load_state_dict(self:Nets, state:dict[str, Any])->None:
     self.n_updates = state["n_updates"]
     for optimizer in (self.optim_g, self.optim_d): _lay_out_moments(optimizer)
 
-# %% ../nbs/06_gasten.ipynb #467ff525
+# %% ../nbs/06_gasten.ipynb #7535e274
 def _lay_out_moments(optimizer:torch.optim.Optimizer)->None:
     "Fused Adam takes for granted that its moments lie in memory as the weights do."
     for p, moments in optimizer.state.items():
@@ -616,7 +616,7 @@ def _check_samples(samples:Samples, gan:Gan)->None:
     if samples.n_classes == 2 and counts.min() < 2:
         raise ValueError(f"{samples.name!r} has {counts.to_dict()} samples; two classes need at least 2 of each")
 
-# %% ../nbs/06_gasten.ipynb #b7c78efe
+# %% ../nbs/06_gasten.ipynb #2baf86fe
 def _settings(options:Any, *leave_out:str)->dict:
     "Options as a checkpoint holds them, without those that do not change an epoch."
     return {k: _name(v) for k, v in vars(options).items() if k not in leave_out}
@@ -646,7 +646,7 @@ def train_gan(
     settings = {"step": 1, "seed": seed} | _settings(gan, "n_epochs", "save_every", "measure_every")
     return _run(epoch, nets, samples, gan.n_epochs, gan, settings, measures, folder, hooks, progress)
 
-# %% ../nbs/06_gasten.ipynb #9b124f93
+# %% ../nbs/06_gasten.ipynb #73945517
 def _new_nets(shape:tuple[int, int, int], gan:Gan, seed:int, device:torch.device)->Nets:
     "Networks with seeded weights."
     shared = {"shape": shape, "filters": gan.filters, "n_blocks": gan.n_blocks}
@@ -655,7 +655,7 @@ def _new_nets(shape:tuple[int, int, int], gan:Gan, seed:int, device:torch.device
     discriminator = build_discriminator(gan.architecture, seed + 1, norm=norm, **shared)
     return Nets(generator, discriminator, gan.lr, gan.betas, gan.ema, device)
 
-# %% ../nbs/06_gasten.ipynb #832be975
+# %% ../nbs/06_gasten.ipynb #941dfbf4
 @contextmanager
 def _frozen(
     models:Sequence[nn.Module], # the classifiers
@@ -667,7 +667,7 @@ def _frozen(
         raise RuntimeError("the classifier's weights or buffers changed while the GAN trained; "
                            "do not train it in the same process meanwhile")
 
-# %% ../nbs/06_gasten.ipynb #43d52501
+# %% ../nbs/06_gasten.ipynb #2fbee2b9
 def _confusion_of(
     models:Sequence[nn.Module], # the classifiers
     confusion:Confusion, # the loss, and what several mean
@@ -722,17 +722,17 @@ def train_gasten(
     with _frozen(models):
         return _run(epoch, nets, samples, confusion.n_epochs, gan, settings, measures, folder, hooks, progress)
 
-# %% ../nbs/06_gasten.ipynb #1571d97b
+# %% ../nbs/06_gasten.ipynb #0cad0376
 _not_in_step_2 = ("n_epochs", "architecture", "z_dim", "filters", "n_blocks", "norm", "save_every", "measure_every")
 
-# %% ../nbs/06_gasten.ipynb #cde644d0
+# %% ../nbs/06_gasten.ipynb #7b4905f5
 def _check_start(source:GanRun, samples:Samples)->None:
     "Refuse a step 1 of other images."
     if (shape := tuple(source.nets.generator.shape)) != samples.shape:
         raise ValueError(f"the GAN makes images of {shape} and {samples.name!r} holds {samples.shape}; "
                          "train step 1 on the same samples")
 
-# %% ../nbs/06_gasten.ipynb #4fe03d2d
+# %% ../nbs/06_gasten.ipynb #f9284733
 def _continued(nets:Nets, gan:Gan, device:torch.device)->Nets:
     "Copies of a GAN's networks, with fresh optimizers."
     return Nets(_copy(nets.generator, build_generator), _copy(nets.discriminator, build_discriminator),
@@ -758,7 +758,7 @@ class AmbiguousImages:
 
     def __len__(self)->int: return len(self.p)
 
-    def __repr__(self)->str: return f"AmbiguousImages({len(self)} of {tuple(self.images.shape[1:])})"
+    def __repr__(self)->str: return f"AmbiguousImages({len(self)} of shape {tuple(self.images.shape[1:])})"
 
     def plot(self,
         samples:Samples, # what the images imitate: gives their raw range

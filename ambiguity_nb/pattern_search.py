@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .core import atomic_path, new_axes, patch
+from .core import atomic_path, check_choice, new_axes, patch
 from .patterns import (
     CLUSTERERS, REDUCERS, Clustering, Patterns, _as_patterns, _name, _silhouettes_from, _subsample, label_agreement,
     nearest_rows, unit_rows)
@@ -35,8 +35,7 @@ _FLOORS = {"n_components": 1, "n_clusters": 2, "n_neighbors": 2, "min_dist": 0.,
 # %% ../nbs/07b_pattern_search.ipynb #ca64dc76
 def _checked_ranges(ranges:Mapping[str, tuple]|None, n:int)->dict[str, tuple]:
     "Ranges of the search, complete and sensible for n rows."
-    unknown = sorted(set(ranges or {}) - set(_RANGES))
-    if unknown: raise ValueError(f"unknown ranges {unknown}; choose from {sorted(_RANGES)}")
+    for name in ranges or (): check_choice(name, _RANGES, "range")
     full = _RANGES | dict(ranges or {})
     for name, (low, high) in full.items():
         if not low <= high: raise ValueError(f"range of {name} is {(low, high)}; expected (lowest, highest)")

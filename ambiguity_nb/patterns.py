@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REDUCERS', 'CLUSTERERS', 'mix_at_half', 'unit_rows', 'nearest_rows', 'Clustering', 'Patterns', 'find_patterns',
-           'label_agreement', 'pattern_colors']
+           'label_agreement']
 
 # %% ../nbs/07_patterns.ipynb #2dbcbd9f
 import html
@@ -23,7 +23,7 @@ from .core import PALETTE, Registry, atomic_path, check_choice, new_axes, patch
 from .data import Samples
 from .models import evaluating, model_device, predict_logits
 
-# %% ../nbs/07_patterns.ipynb #7e2e3c4c
+# %% ../nbs/07_patterns.ipynb #cf8887f5
 def mix_at_half(
     model:nn.Module, # a classifier of two classes
     samples:Samples, # gives the pairs; of each class its 150 surest samples
@@ -42,7 +42,7 @@ def mix_at_half(
     mixed = (mixed.round() if samples.x.dtype == np.uint8 else mixed).astype(samples.x.dtype)
     return samples.replace(x=mixed, y=np.ones(n, np.int64), ids=np.arange(n), name="mixtures")
 
-# %% ../nbs/07_patterns.ipynb #66cb2fea
+# %% ../nbs/07_patterns.ipynb #f9a5f70f
 def _bisect(above:Callable, n:int, ndim:int)->np.ndarray:
     "[n, 1, ...] the largest shares in [0, 1], to 1/4096, at which `above` is not yet true."
     low, high = np.zeros((n,) + (1,) * (ndim - 1), np.float32), np.ones((n,) + (1,) * (ndim - 1), np.float32)
@@ -52,7 +52,7 @@ def _bisect(above:Callable, n:int, ndim:int)->np.ndarray:
         low, high = np.where(up, low, share), np.where(up, share, high)
     return share
 
-# %% ../nbs/07_patterns.ipynb #5eef5e9d
+# %% ../nbs/07_patterns.ipynb #aeffd408
 def _p_of_1(model:nn.Module, samples:Samples, x:np.ndarray)->np.ndarray:
     "[n] probability of class 1 for inputs in the raw range of `samples`, not rounded."
     with torch.no_grad(), evaluating(model):
@@ -98,7 +98,7 @@ def nearest_rows(
     if queries is None: _put_self_first(index, distance)
     return index, distance.astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #b6e5c5a4
+# %% ../nbs/07_patterns.ipynb #a6dca9f3
 def _put_self_first(index:np.ndarray, distance:np.ndarray)->None:
     "Among duplicates another row may come first; here a row's first neighbor becomes itself."
     for i in np.flatnonzero(index[:, 0] != np.arange(len(index))):
@@ -155,11 +155,11 @@ def _cluster_quality(
             "davies_bouldin": float(davies_bouldin_score(space[kept], labels[kept])),
             "calinski_harabasz": float(calinski_harabasz_score(space[kept], labels[kept]))}
 
-# %% ../nbs/07_patterns.ipynb #bccfbe08
+# %% ../nbs/07_patterns.ipynb #067b1002
 REDUCERS = Registry("reducer")
 CLUSTERERS = Registry("clusterer")
 
-# %% ../nbs/07_patterns.ipynb #8ae73320
+# %% ../nbs/07_patterns.ipynb #46b2e160
 @dataclass(frozen=True)
 class Clustering:
     "How embeddings become patterns. Raises `ValueError` for a name that is none of the choices."
@@ -179,17 +179,17 @@ class Clustering:
         CLUSTERERS.resolve(self.clusterer)
         check_choice(self.metric, ("cosine", "euclidean"), "metric")
 
-# %% ../nbs/07_patterns.ipynb #115a61b3
+# %% ../nbs/07_patterns.ipynb #f1f80290
 def _name(thing:str|Callable)->str:
     "What a reducer or clusterer is called in files: its name, or module:function."
     return thing if isinstance(thing, str) else f"{thing.__module__}:{thing.__qualname__}"
 
-# %% ../nbs/07_patterns.ipynb #0afc7960
+# %% ../nbs/07_patterns.ipynb #ebab24ac
 def _with_arrays(found)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "What a reducer or clusterer gives: its result, and fitted arrays where it has some."
     return found if isinstance(found, tuple) else (found, {})
 
-# %% ../nbs/07_patterns.ipynb #b750bb73
+# %% ../nbs/07_patterns.ipynb #11f70878
 @patch
 def reduce(
     self:Clustering,
@@ -206,7 +206,7 @@ def reduce(
     reduced, fitted = _with_arrays(reducer(unit_rows(embeddings, self.metric), self, seed, **given))
     return np.asarray(reduced, np.float32), fitted
 
-# %% ../nbs/07_patterns.ipynb #6accfb6b
+# %% ../nbs/07_patterns.ipynb #3ebae64a
 @patch
 def cluster(
     self:Clustering,
@@ -226,7 +226,7 @@ def cluster(
     ranked = np.where(labels >= 0, np.argsort(order)[labels], -1)
     return ranked.astype(np.int64), {key: array[order] for key, array in fitted.items()}
 
-# %% ../nbs/07_patterns.ipynb #cd5d5133
+# %% ../nbs/07_patterns.ipynb #4186dde6
 def _check_reduction(name:str, rows:np.ndarray, clustering:Clustering, most:int, near:bool=True)->None:
     "Refuse settings that need more rows or columns than there are."
     n, width = rows.shape
@@ -254,7 +254,7 @@ def _umap(rows:np.ndarray, clustering:Clustering, seed:int, neighbors=None)->np.
     return _quietly(UMAP(n_neighbors=k, n_components=c.n_components, min_dist=c.min_dist, metric=c.metric, n_epochs=200,
                          random_state=seed, n_jobs=1, precomputed_knn=known), rows)
 
-# %% ../nbs/07_patterns.ipynb #20369f8d
+# %% ../nbs/07_patterns.ipynb #3fd65f7e
 def _quietly(model, rows:np.ndarray)->np.ndarray:
     "Fit UMAP without its usual warnings, and without the change that numba makes to torch's threads."
     threads = torch.get_num_threads()
@@ -266,7 +266,7 @@ def _quietly(model, rows:np.ndarray)->np.ndarray:
     finally:
         torch.set_num_threads(threads)     # numba's OpenMP changes it, and with it the last digits of embeddings
 
-# %% ../nbs/07_patterns.ipynb #20f10607
+# %% ../nbs/07_patterns.ipynb #f1951183
 @REDUCERS.register("tsne", axis="t-SNE", settings=("n_neighbors", "n_components"),
                    tries=lambda shape: [{"n_components": 2}])
 def _tsne(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
@@ -277,12 +277,12 @@ def _tsne(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     model = TSNE(clustering.n_components, perplexity=clustering.n_neighbors, init="pca", random_state=seed)
     return model.fit_transform(rows)
 
-# %% ../nbs/07_patterns.ipynb #1f10f16c
+# %% ../nbs/07_patterns.ipynb #5c5709c7
 def _place_on_axes(fitted:dict[str, np.ndarray], rows:np.ndarray)->np.ndarray:
     "Where PCA puts new rows."
     return (rows - fitted["mean"]) @ fitted["axes"]
 
-# %% ../nbs/07_patterns.ipynb #81ff7027
+# %% ../nbs/07_patterns.ipynb #cfe6da75
 @REDUCERS.register("pca", axis="PCA", settings=("n_components",), place=_place_on_axes,
                    tries=lambda shape: [{"n_components": n} for n in (2, 5, 10, 20) if n <= min(shape)])
 def _pca(rows:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -291,7 +291,7 @@ def _pca(rows:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, di
     fitted = dict(zip(("mean", "axes"), _principal_axes(rows, clustering.n_components), strict=True))
     return _place_on_axes(fitted, rows), fitted
 
-# %% ../nbs/07_patterns.ipynb #1525183c
+# %% ../nbs/07_patterns.ipynb #7f7bb421
 def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.ndarray]:
     "Mean [D] and principal axes [D, n_components] of the rows, signs fixed."
     from sklearn.decomposition import PCA
@@ -300,26 +300,26 @@ def _principal_axes(rows:np.ndarray, n_components:int)->tuple[np.ndarray, np.nda
     pca = PCA(n_components, svd_solver=solver).fit(rows.astype(np.float64))
     return pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
 
-# %% ../nbs/07_patterns.ipynb #2f627338
+# %% ../nbs/07_patterns.ipynb #10d737f1
 @REDUCERS.register("none", axis="embedding", settings=(), wide=True, place=lambda fitted, rows: rows,
                    tries=lambda shape: [{}])
 def _as_is(rows:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     "The embedding itself."
     return rows
 
-# %% ../nbs/07_patterns.ipynb #a1a8c0b9
+# %% ../nbs/07_patterns.ipynb #1b148532
 def _check_n_clusters(n_clusters:int, n:int)->None:
     "Refuse fewer rows than clusters."
     if not 1 <= n_clusters <= n:
         raise ValueError(f"n_clusters is {n_clusters} for {n} ambiguous inputs; lower n_clusters, "
                          "or give more rows (a wider tau, more images)")
 
-# %% ../nbs/07_patterns.ipynb #3cdd98eb
+# %% ../nbs/07_patterns.ipynb #2ad2207b
 def _nearest_center(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
     "k-means' rule for new points."
     return nearest_rows(fitted["centers"], points, k=1)[0][:, 0]
 
-# %% ../nbs/07_patterns.ipynb #a1d79374
+# %% ../nbs/07_patterns.ipynb #9ec44ddf
 @CLUSTERERS.register("kmeans", settings=("n_clusters",), predict=_nearest_center)
 def _kmeans(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "k-means."
@@ -329,7 +329,7 @@ def _kmeans(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray
     model = KMeans(clustering.n_clusters, n_init=clustering.n_init, random_state=seed).fit(space)
     return model.labels_, {"centers": model.cluster_centers_}
 
-# %% ../nbs/07_patterns.ipynb #289af48d
+# %% ../nbs/07_patterns.ipynb #76d23613
 def _most_likely(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
     "The mixture's rule for new points: the component with the largest weighted density."
     from scipy.linalg import solve_triangular
@@ -342,7 +342,7 @@ def _most_likely(fitted:dict[str, np.ndarray], points:np.ndarray)->np.ndarray:
         scores[:, k] = np.log(max(weight, 1e-300)) - np.log(np.diag(root)).sum() - .5 * (white ** 2).sum(0)
     return scores.argmax(1)
 
-# %% ../nbs/07_patterns.ipynb #4daa1515
+# %% ../nbs/07_patterns.ipynb #a7859c13
 @CLUSTERERS.register("gmm", settings=("n_clusters",), predict=_most_likely, in_wide_spaces="kmeans")
 def _mixture(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarray, dict[str, np.ndarray]]:
     "A mixture of Gaussians with full covariances."
@@ -358,7 +358,7 @@ def _mixture(space:np.ndarray, clustering:Clustering, seed:int)->tuple[np.ndarra
         labels = model.fit_predict(space if len(space) > 1 else np.repeat(space, 2, 0))[:len(space)]
     return labels, {"weights": model.weights_, "means": model.means_, "covariances": model.covariances_}
 
-# %% ../nbs/07_patterns.ipynb #f7d95b5e
+# %% ../nbs/07_patterns.ipynb #15caae95
 @CLUSTERERS.register("hdbscan", settings=("min_cluster_size", "epsilon"))
 def _hdbscan(space:np.ndarray, clustering:Clustering, seed:int)->np.ndarray:
     "HDBSCAN, leaf clusters."
@@ -423,13 +423,13 @@ class Patterns:
         "Patterns from a folder written by `save`. Raises `FileNotFoundError` when it holds none."
         return _load(Path(folder))
 
-# %% ../nbs/07_patterns.ipynb #a78f7447
+# %% ../nbs/07_patterns.ipynb #de9cbae2
 @patch
 def sizes(self:Patterns)->pd.Series: # by number of the pattern
     "Rows per pattern, the largest first."
     return pd.Series(np.bincount(self.labels[self.labels >= 0]), name="size").rename_axis("pattern")
 
-# %% ../nbs/07_patterns.ipynb #a5abadbe
+# %% ../nbs/07_patterns.ipynb #63523828
 @patch
 def to_parquet(
     self:Patterns,
@@ -439,7 +439,7 @@ def to_parquet(
     with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
     return Path(path)
 
-# %% ../nbs/07_patterns.ipynb #58aa6af4
+# %% ../nbs/07_patterns.ipynb #2c75dcf2
 @patch
 def members(
     self:Patterns,
@@ -453,7 +453,7 @@ def members(
     if pattern < 0 or not len(rows): raise ValueError(f"no pattern {pattern}; there are 0..{self.n_clusters - 1}")
     return rows
 
-# %% ../nbs/07_patterns.ipynb #1adec233
+# %% ../nbs/07_patterns.ipynb #b2e18cc8
 def _plane(space:np.ndarray)->np.ndarray:
     "[N, 2] rows for a figure: `space` itself when it has two columns, else its first two principal axes."
     space = np.asarray(space, np.float32)
@@ -491,7 +491,7 @@ def _as_patterns(embeddings, reduced, labels, clustering:Clustering, seed:int, f
     quality = pd.DataFrame({name: _cluster_quality(space, labels) for name, space in spaces.items()}).T
     return Patterns(labels, np.ascontiguousarray(embeddings, np.float32), reduced, quality, clustering, seed, fitted)
 
-# %% ../nbs/07_patterns.ipynb #fb34c68a
+# %% ../nbs/07_patterns.ipynb #69ea6c74
 @patch
 def __repr__(self:Patterns)->str:
     reducer, clusterer = _name(self.clustering.reducer), _name(self.clustering.clusterer)
@@ -500,7 +500,7 @@ def __repr__(self:Patterns)->str:
     return (f"Patterns({len(self)} rows in {self.n_clusters} patterns by {reducer} and {clusterer}{noise}; "
             f"silhouette {embedding:.2f} in the embedding, {reduced:.2f} reduced)")
 
-# %% ../nbs/07_patterns.ipynb #44e2f33f
+# %% ../nbs/07_patterns.ipynb #dee23fb1
 @patch
 def _repr_html_(self:Patterns)->str:
     return f"<p>{html.escape(repr(self))}</p>{self.sizes().to_frame().T.to_html()}{self.quality.round(3).to_html()}"
@@ -606,7 +606,7 @@ def _load(folder:Path)->Patterns:
     return Patterns(*arrays, quality, clustering, meta["settings"]["seed"], fitted)
 
 # %% ../nbs/07_patterns.ipynb #37d5c0b9
-def pattern_colors(
+def _pattern_colors(
     n_clusters:int, # K
 )->list: # K colors, distinguishable by color-blind readers up to 8
     "One color per pattern."
@@ -625,7 +625,7 @@ def plot(
     ax, noise = new_axes(ax, 6, 4), self.labels < 0
     if noise.any(): ax.scatter(*self.plane[noise].T, s=6, c="#bbbbbb", label=f"in none ({noise.sum()})")
     names = np.unique(self.labels[~noise])
-    for k, color in zip(names, pattern_colors(len(names)), strict=True):
+    for k, color in zip(names, _pattern_colors(len(names)), strict=True):
         at = self.plane[self.members(k)]
         ax.scatter(*at.T, s=6, color=color, label=f"{k} ({len(at)})")
         ax.annotate(str(k), np.median(at, axis=0), ha="center", va="center", fontsize=9,

@@ -16,12 +16,12 @@ import torch
 
 from .core import Registry, new_axes
 from .data import plot_images
-from .patterns import Clustering, find_patterns, label_agreement, nearest_rows, pattern_colors, unit_rows
+from .patterns import Clustering, find_patterns, label_agreement, nearest_rows, _pattern_colors, unit_rows
 
 # %% ../nbs/08_prototypes.ipynb #d8c03b36
 PROTOTYPES = Registry("kind of prototype")
 
-# %% ../nbs/08_prototypes.ipynb #fe5f720b
+# %% ../nbs/08_prototypes.ipynb #479dde56
 def _distances(rows:np.ndarray, to:np.ndarray)->np.ndarray:
     "[N, M] Euclidean distances, exact to rounding for few rows."
     a, b = (torch.from_numpy(np.ascontiguousarray(r, np.float32)) for r in (rows, to))
@@ -46,13 +46,13 @@ def _medoids(rows:np.ndarray, n:int, rng:np.random.Generator)->list[int]:
         nearest = np.minimum(nearest, _distances(rows[chosen[-1:]], rows)[0])
     return chosen
 
-# %% ../nbs/08_prototypes.ipynb #89999661
+# %% ../nbs/08_prototypes.ipynb #1afd1fc1
 @PROTOTYPES.register("centroid")
 def _centroids(rows:np.ndarray, n:int, rng:np.random.Generator)->np.ndarray:
     "The rows nearest to the mean."
     return np.argsort(np.linalg.norm(rows - rows.mean(0), axis=1), kind="stable")[:n]
 
-# %% ../nbs/08_prototypes.ipynb #9a2fa5b9
+# %% ../nbs/08_prototypes.ipynb #e42ce40a
 @PROTOTYPES.register("density")
 def _densest(rows:np.ndarray, n:int, rng:np.random.Generator)->np.ndarray:
     "The rows whose tenth nearest neighbor is nearest."
@@ -73,14 +73,14 @@ def _mmd_greedy(rows:np.ndarray, n:int, rng:np.random.Generator)->list[int]:
         among += kernel(rows, rows[chosen[-1:]])[:, 0]
     return chosen
 
-# %% ../nbs/08_prototypes.ipynb #c35e3a85
+# %% ../nbs/08_prototypes.ipynb #92c375a8
 def _gaussian_kernel(rows:np.ndarray)->Callable:
     "A Gaussian kernel as wide as the median distance among at most 1,000 of the rows."
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), 1000)).astype(int)]
     width = np.median(_distances(some, some)[np.triu_indices(len(some), 1)]) if len(some) > 1 else 1.
     return lambda a, b: np.exp(-(_distances(a, b) / max(width, 1e-12)) ** 2 / 2)
 
-# %% ../nbs/08_prototypes.ipynb #d89d3716
+# %% ../nbs/08_prototypes.ipynb #7a4e7070
 @PROTOTYPES.register("random", by_chance=True)
 def _random_rows(rows:np.ndarray, n:int, rng:np.random.Generator)->np.ndarray:
     "Any rows."
@@ -122,7 +122,7 @@ def plot_prototypes(
 ): # -> the matplotlib `Axes` drawn on
     "Prototypes, framed, each followed by members of its pattern."
     labels, prototypes = np.asarray(labels), np.asarray(prototypes).reshape(len(prototypes), -1)
-    colors, width = pattern_colors(len(prototypes)), prototypes.shape[1] + n_members
+    colors, width = _pattern_colors(len(prototypes)), prototypes.shape[1] + n_members
     blank = np.full(images.shape[1:], 255 if images.dtype == np.uint8 else 1, images.dtype)
     grid, titles, frames = [], [], []
     for k, chosen in enumerate(prototypes):
@@ -133,7 +133,7 @@ def plot_prototypes(
     n_cols = width if n_members else max(6, width)
     return plot_images(np.stack(grid), titles, n_cols=n_cols, ax=ax, frames=frames)
 
-# %% ../nbs/08_prototypes.ipynb #643c5411
+# %% ../nbs/08_prototypes.ipynb #8b44d255
 def _members_between(labels:np.ndarray, chosen:np.ndarray, n:int, space:np.ndarray|None)->np.ndarray:
     "Positions of at most n members of a pattern beside its prototypes, evenly from near to far."
     others = np.setdiff1d(np.flatnonzero(labels == labels[chosen[0]]), chosen)
@@ -177,7 +177,7 @@ def plot_map(
     if others is not None: _draw_real(ax, others, other_y, classes)
     outside, names = labels < 0, np.unique(labels[labels >= 0])
     if outside.any(): ax.scatter(*points[outside].T, s=5, color="#000000", marker="x", lw=.5, label="in no pattern")
-    colors = dict(zip(names, pattern_colors(len(names)), strict=True))
+    colors = dict(zip(names, _pattern_colors(len(names)), strict=True))
     for k in names: ax.scatter(*points[labels == k].T, s=7, color=colors[k], lw=0, alpha=.8, label=f"pattern {k}")
     for i in () if prototypes is None else np.ravel(prototypes):
         ax.scatter(*points[i], s=90, marker="*", color=colors[labels[i]], ec="black", lw=.8, zorder=5)
@@ -189,7 +189,7 @@ def plot_map(
     ax.legend(fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return ax
 
-# %% ../nbs/08_prototypes.ipynb #9f20be5e
+# %% ../nbs/08_prototypes.ipynb #6269a9a4
 def _draw_real(ax, points:np.ndarray, y:np.ndarray|None, classes:Sequence[str])->None:
     "Real samples in grays and markers by class."
     y, grays = np.zeros(len(points), int) if y is None else np.asarray(y), ("#cfcfcf", "#8f8f8f", "#b0b0b0", "#707070")
@@ -215,7 +215,7 @@ def _draw_pictures(ax, points:np.ndarray, images:np.ndarray, colors:list)->None:
     wide = np.array([-1.55, 1.55])
     ax.set(xlim=center[0] + half[0] * wide, ylim=center[1] + half[1] * wide)
 
-# %% ../nbs/08_prototypes.ipynb #d169bc12
+# %% ../nbs/08_prototypes.ipynb #84617b04
 def _spread(angles:np.ndarray)->list[tuple[int, float]]:
     "Positions in the order of their angles, with evenly spaced angles turned as near to those as can be."
     order, step = np.argsort(angles), 2 * np.pi / len(angles)
@@ -290,13 +290,13 @@ def compare_prototypes(
     table = {kind: _mean_measures(clustered, chosen, radius) for kind, chosen in sets.items()}
     return pd.DataFrame(table).T.rename_axis("prototypes")
 
-# %% ../nbs/08_prototypes.ipynb #d7e28181
+# %% ../nbs/08_prototypes.ipynb #77cbc1e4
 def _part_of_each(labels:np.ndarray, at_least:int, rng:np.random.Generator)->np.ndarray:
     "Sorted positions of a random four fifths of each pattern."
     members = [np.flatnonzero(labels == k) for k in np.unique(labels[labels >= 0])]
     return np.sort(np.concatenate([rng.permutation(rows)[:max(at_least, round(.8 * len(rows)))] for rows in members]))
 
-# %% ../nbs/08_prototypes.ipynb #1551032a
+# %% ../nbs/08_prototypes.ipynb #61f8e7f5
 def _mean_measures(rows:np.ndarray, sets:list[np.ndarray], radius:float)->dict[str, float]:
     "The four measures of sets of prototypes, mean over the sets."
     several = len(sets[0]) > 1

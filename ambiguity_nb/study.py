@@ -22,11 +22,11 @@ from .explanations import EXPLAINERS, Explanation, class_baselines, explain
 from .generator_measures import is_ambiguous
 from .models import check_classifier, predict_embeddings, predict_logits
 from .pattern_search import PatternSearch, search_patterns
-from .patterns import Clustering, Patterns, find_patterns, nearest_rows, pattern_colors, unit_rows
+from .patterns import Clustering, Patterns, find_patterns, nearest_rows, _pattern_colors, unit_rows
 from .prototypes import (
     PROTOTYPES, choose_prototypes, compare_prototypes, describe_prototypes, plot_map, plot_prototypes, project_map)
 
-# %% ../nbs/08c_study.ipynb #ad0f9b24
+# %% ../nbs/08c_study.ipynb #5256400e
 @dataclass(frozen=True, eq=False)
 class RealSamples:
     "Real samples as a classifier sees them. Raises `ValueError` when a score does not have one value per sample."
@@ -89,12 +89,12 @@ def _pattern_regions(
     table = {name: _errors_inside(region, errors, confidence) for name, region in regions.items()}
     return pd.DataFrame(list(table.values()), index=pd.Index(table, name="pattern")), inside
 
-# %% ../nbs/08c_study.ipynb #f81bf1ba
+# %% ../nbs/08c_study.ipynb #e1e9ac9c
 def _check_share(share:float)->None:
     "Refuse a share of no samples or of more than all."
     if not 0 < share <= 1: raise ValueError(f"share is {share}; expected a value in (0, 1], such as .05")
 
-# %% ../nbs/08c_study.ipynb #24720633
+# %% ../nbs/08c_study.ipynb #ae27cd77
 def _errors_inside(region:np.ndarray, errors:np.ndarray, confidence:np.ndarray|None)->dict[str, float]:
     "How many of the errors a region holds, beside what chance would put there and what the least sure samples hold."
     from scipy.stats import hypergeom
@@ -175,7 +175,7 @@ class PatternStudy:
         "By input id: position, p, pattern, whether it is a prototype, distance to its pattern's first prototype."
         return _study_frame(self)
 
-# %% ../nbs/08c_study.ipynb #f9456998
+# %% ../nbs/08c_study.ipynb #379f15b4
 def _study_frame(study:PatternStudy)->pd.DataFrame:
     "What `PatternStudy.frame` holds; the distance is that in the embedding."
     space, labels, first = study.patterns.space, study.patterns.labels, study.prototypes[:, 0]
@@ -186,7 +186,7 @@ def _study_frame(study:PatternStudy)->pd.DataFrame:
     table = {"position": at, **p, "pattern": labels, "prototype": np.isin(at, study.prototypes), "distance": distance}
     return pd.DataFrame(table, index=pd.Index(study.inputs.ids, name="id"))
 
-# %% ../nbs/08c_study.ipynb #04c2c66b
+# %% ../nbs/08c_study.ipynb #8feac22b
 @patch
 def to_parquet(
     self:PatternStudy,
@@ -196,7 +196,7 @@ def to_parquet(
     with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
     return Path(path)
 
-# %% ../nbs/08c_study.ipynb #7855cb86
+# %% ../nbs/08c_study.ipynb #30426553
 @patch
 def __repr__(self:PatternStudy)->str:
     found = self.regions.drop(index="all")
@@ -205,19 +205,19 @@ def __repr__(self:PatternStudy)->str:
             f"patterns; the region of pattern {best} holds {found['share of errors'][best]:.0%} of the test errors, "
             f"{found.chance[best]:.0%} by chance)")
 
-# %% ../nbs/08c_study.ipynb #0a1ff64a
+# %% ../nbs/08c_study.ipynb #bf283ce7
 @patch
 def summary(self:PatternStudy)->pd.DataFrame: # by pattern
     "Each pattern's region, size and prototype."
     names = self.inputs.ids[self.prototypes[:, 0]]
     return self.regions.drop(index="all").assign(size=self.patterns.sizes().to_numpy(), prototype=names)
 
-# %% ../nbs/08c_study.ipynb #b3608ab4
+# %% ../nbs/08c_study.ipynb #4369a50b
 @patch
 def _repr_html_(self:PatternStudy)->str:
     return f"<p>{html.escape(repr(self))}</p>{self.summary().round(3).to_html()}"
 
-# %% ../nbs/08c_study.ipynb #6646b92a
+# %% ../nbs/08c_study.ipynb #c93e952f
 @patch
 def tables(self:PatternStudy)->dict[str, pd.DataFrame]:
     "All tables by name: a row per input in `patterns`, kinds compared in `prototypes`, and more."
@@ -240,7 +240,7 @@ def _top_two(probs:np.ndarray)->np.ndarray:
     top = np.sort(probs, axis=1)
     return top[:, -1] - top[:, -2]
 
-# %% ../nbs/08c_study.ipynb #5e23dbc6
+# %% ../nbs/08c_study.ipynb #bfaf23bd
 @dataclass(frozen=True)
 class StudyOptions:
     "What a study looks at. Raises `ValueError` for a name that is none of the choices and for a share outside (0, 1]."
@@ -300,13 +300,13 @@ def _probs(model:nn.Module, samples:Samples, device)->np.ndarray:
     "[N, C] probabilities in float64."
     return torch.from_numpy(predict_logits(model, samples, device=device)).double().softmax(1).numpy()
 
-# %% ../nbs/08c_study.ipynb #bba0fc34
+# %% ../nbs/08c_study.ipynb #030cb52c
 def _see(model:nn.Module, samples:Samples, scores:Mapping[str, np.ndarray], device)->RealSamples:
     "Samples with what the model makes of them."
     embeddings = predict_embeddings(model, samples, device=device)
     return RealSamples(samples, embeddings, _probs(model, samples, device), scores)
 
-# %% ../nbs/08c_study.ipynb #86a22a16
+# %% ../nbs/08c_study.ipynb #e3f861fc
 def _keep_ambiguous(model:nn.Module, inputs:Samples, tau:float, device)->tuple[Samples, np.ndarray]:
     "The ambiguous ones of the inputs, and their probabilities."
     probs = _probs(model, inputs, device)
@@ -316,7 +316,7 @@ def _keep_ambiguous(model:nn.Module, inputs:Samples, tau:float, device)->tuple[S
                      f"{_top_two(probs).min() / 2:.2f} from a tie. Raise tau, give more inputs, or train the generator "
                      "with a larger weight on confusion (alpha)")
 
-# %% ../nbs/08c_study.ipynb #aadef6d7
+# %% ../nbs/08c_study.ipynb #7d781fcc
 def _find(embeddings, clustering, options:StudyOptions, seed:int, progress:bool)->tuple[Patterns, PatternSearch|None]:
     "Patterns of given or of searched settings, and the search."
     if not options.n_trials: return find_patterns(embeddings, clustering, seed=seed), None
@@ -324,13 +324,13 @@ def _find(embeddings, clustering, options:StudyOptions, seed:int, progress:bool)
                              progress=progress)
     return search.best, search
 
-# %% ../nbs/08c_study.ipynb #d7991843
+# %% ../nbs/08c_study.ipynb #bc408963
 def _regions(patterns:Patterns, test:RealSamples, share:float)->tuple[pd.DataFrame, np.ndarray]:
     "Errors in the patterns' regions of the test samples."
-    return _pattern_regions(patterns.embeddings, patterns.labels, test.embeddings, test.errors, test.probs.max(1), share,
-                           patterns.clustering.metric)
+    return _pattern_regions(patterns.embeddings, patterns.labels, test.embeddings, test.errors, test.probs.max(1),
+                            share, patterns.clustering.metric)
 
-# %% ../nbs/08c_study.ipynb #65b3dcdc
+# %% ../nbs/08c_study.ipynb #b4856a37
 def _explain(model:nn.Module, prototypes:Samples, train:Samples, explainer, seed:int, device)->Explanation|None:
     "Attributions of the prototypes against baselines of every class."
     if explainer is None: return None
@@ -366,7 +366,7 @@ def card(
     for ax, part in zip(strips[1], ("train", "test"), strict=True): _draw_nearest(self, pattern, part, n, ax)
     return fig
 
-# %% ../nbs/08c_study.ipynb #f56f4aa7
+# %% ../nbs/08c_study.ipynb #e0ac4939
 def _card_title(study:PatternStudy, pattern:int, n:int)->str:
     "A pattern's size and the errors in its region, in words."
     region = study.regions.loc[str(pattern)]
@@ -375,12 +375,12 @@ def _card_title(study:PatternStudy, pattern:int, n:int)->str:
             f"holds {region['share of errors']:.0%} of the errors "
             f"(chance {region.chance:.0%}, p = {region.p_value:.2g})")
 
-# %% ../nbs/08c_study.ipynb #55fa7aa3
+# %% ../nbs/08c_study.ipynb #59b145cf
 def _draw_prototype(study:PatternStudy, pattern:int, members:np.ndarray, fig)->None:
     "The prototype of a pattern, what speaks for each class, and p of the members."
     at, classes = study.prototypes[pattern, 0], study.inputs.classes
     shown = [] if study.explanation is None else range(min(2, len(classes)))
-    color, p = pattern_colors(study.patterns.n_clusters)[pattern], study.p if study.p.ndim == 1 else study.p.max(1)
+    color, p = _pattern_colors(study.patterns.n_clusters)[pattern], study.p if study.p.ndim == 1 else study.p.max(1)
     first, *maps, last = fig.subplots(1, 2 + len(shown), width_ratios=[1] * (1 + len(shown)) + [1.6])
     plot_images(study.inputs.x[[at]], ax=first, frames=[color])
     first.set_title(f"prototype, p = {p[at]:.2f}", fontsize=8)
@@ -393,7 +393,7 @@ def _draw_prototype(study:PatternStudy, pattern:int, members:np.ndarray, fig)->N
     last.set_ylabel("members", fontsize=8)
     last.tick_params(labelsize=8)
 
-# %% ../nbs/08c_study.ipynb #73a3e7d9
+# %% ../nbs/08c_study.ipynb #557155cc
 def _draw_members(study:PatternStudy, pattern:int, members:np.ndarray, n:int, axes)->None:
     "Members of a pattern beside its prototype: the nearest, and the farthest of an even choice."
     space, at = study.patterns.reduced, study.prototypes[pattern, 0]
@@ -406,7 +406,7 @@ def _draw_members(study:PatternStudy, pattern:int, members:np.ndarray, n:int, ax
         plot_images(study.inputs.x[rows], n_cols=n, ax=ax)
         ax.set_title(title, fontsize=8)
 
-# %% ../nbs/08c_study.ipynb #bf653ec3
+# %% ../nbs/08c_study.ipynb #7d675b32
 def _draw_nearest(study:PatternStudy, pattern:int, part:str, n:int, ax)->None:
     "Real samples nearest to a prototype, with their label, framed where the model says otherwise."
     near = study.nearest[(study.nearest.pattern == pattern) & (study.nearest.part == part)].head(n)
@@ -416,7 +416,7 @@ def _draw_nearest(study:PatternStudy, pattern:int, part:str, n:int, ax)->None:
     plot_images(study.real[part].samples.x[near.position.to_numpy()], titles, n_cols=n, ax=ax, frames=frames)
     ax.set_title(f"nearest {part} samples (framed: model wrong)", fontsize=8)
 
-# %% ../nbs/08c_study.ipynb #495d07dc
+# %% ../nbs/08c_study.ipynb #7deae894
 @patch
 def figures(self:PatternStudy)->dict:
     "All figures by name: `clusters`, `map`, `search` if any; for images `prototypes`, `explanations`, `card_0` ..."
@@ -435,7 +435,7 @@ def figures(self:PatternStudy)->dict:
         figures["explanations"] = self.explanation.plot(self.inputs.x[flat], classes, self.p[flat], names, fig=figure)
     return figures | {f"card_{k}": self.card(k, fig=new_figure(8, 5.6)) for k in range(patterns.n_clusters)}
 
-# %% ../nbs/08c_study.ipynb #ebaad605
+# %% ../nbs/08c_study.ipynb #9441eea5
 def _draw_map(study:PatternStudy, ax)->None:
     "Ambiguous inputs and at most 2,000 test samples; about as many of either, or the map shows only these."
     rng, n, test, images = np.random.default_rng(0), len(study.inputs), study.real["test"], study.inputs.is_image

@@ -1,7 +1,8 @@
 """README.md and nbs/images from nbs/index.ipynb: text and code as they are, outputs as tables, text and pictures.
 
-Directives are not shown, hidden cells are left out. A figure's file has the name of its cell's `#| label:` (also where the
-cell is hidden, so that the text can show the picture elsewhere), its words are those of `#| fig-alt:` and `#| fig-cap:`.
+Directives are not shown, hidden cells are left out. A figure's file has the name of its cell's `#| label:` (also where
+the cell is hidden, so that the text can show the picture elsewhere), its words are those of `#| fig-alt:` and
+`#| fig-cap:`.
 """
 import base64
 import re
@@ -44,7 +45,8 @@ def table_of(html: str) -> str:
     "The Markdown of an output of pandas: what it says before the table, and the table."
     reader = Tables()
     reader.feed(html)
-    names = [" ".join(filter(None, column)) for column in zip(*reader.head, strict=True)]  # the index has its name below
+    # the index has its name below
+    names = [" ".join(filter(None, column)) for column in zip(*reader.head, strict=True)]
     rows = [names, ["---"] * len(names), *reader.body]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n\n".join(filter(None, [" ".join(reader.words.split()), "\n".join(lines)]))
@@ -69,7 +71,8 @@ def picture(cell: measured.Cell) -> str:
 
 def blocks_of(cell: measured.Cell, images: dict[str, bytes]) -> list[str]:
     "What a cell becomes; its figure is added to `images`, by name of the file."
-    if cell.kind == "markdown": return [re.sub(r"\]\((?!\w+:|#)([^)\s]+)\)", r"](nbs/\1)", cell.source)]  # from the root
+    if cell.kind == "markdown":                                                                   # links from the root
+        return [re.sub(r"\]\((?!\w+:|#)([^)\s]+)\)", r"](nbs/\1)", cell.source)]
     code = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|")).strip()
     blocks = [] if cell.marks.get("echo") == "false" else [f"```python\n{code}\n```"]
     for output in cell.outputs:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ambiguity_nb.patterns import pattern_colors
+from ambiguity_nb.patterns import _pattern_colors
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -42,7 +42,8 @@ explorer
 # The cell's own part of the page, and where point i is in the window: the canvas keeps its places, the scatter has a
 # method for it (its first 50 points are the real samples).
 PAGE = """
-const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[%d], map = cell?.querySelector('canvas.ambiguity-map');
+const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[%d];
+const map = cell?.querySelector('canvas.ambiguity-map');
 const scatter = map ? null : [...(cell?.querySelectorAll('.jp-OutputArea div') ?? [])].find(d => d.api)?.api;
 const drawn = () => map ? map.points.length == 60 : !!scatter && scatter.get('isPointsDrawn');
 const canvas = () => map ?? scatter.get('canvas');
@@ -197,7 +198,8 @@ def around(low, high):
     corners = [(left - 10, top - 10), (right + 10, top - 10), (right + 10, bottom + 10), (left - 10, bottom + 10),
                (left - 10, top)]  # ending where it began would be a click too
     sides = zip(corners[:-1], corners[1:], strict=True)
-    return [(a[0] + (b[0] - a[0]) * t / 4, a[1] + (b[1] - a[1]) * t / 4) for a, b in sides for t in range(4)] + corners[-1:]
+    stop = lambda a, b, t: (a[0] + (b[0] - a[0]) * t / 4, a[1] + (b[1] - a[1]) * t / 4)
+    return [stop(a, b, t) for a, b in sides for t in range(4)] + corners[-1:]
 
 
 def screenshot(page, name):
@@ -260,10 +262,11 @@ def test_python_chooses_and_the_canvas_draws_a_color_per_pattern(page):
     shown.js("canvas().scrollIntoView({block: 'center'})")
     shown.type_position(7)
     wait(lambda: shown.calls[-1] == [7], 20, "choosing input 7 in Python")
-    pixel = ("(i => { const k = map.width / parseFloat(map.style.width), [x, y] = map.points[i].map(v => Math.round(v * k)); "
+    pixel = ("(i => { const k = map.width / parseFloat(map.style.width); "
+             "const [x, y] = map.points[i].map(v => Math.round(v * k)); "
              "return [...map.getContext('2d').getImageData(x, y, 1, 1).data]; })")
     wait(lambda: shown.js(f"{pixel}(7)")[0] < 40, 10, "drawing the chosen point in full color")
-    for i, color in zip((7, 27, 47), pattern_colors(3), strict=True):
+    for i, color in zip((7, 27, 47), _pattern_colors(3), strict=True):
         got, strength = shown.js(f"{pixel}({i})"), .9 if i == 7 else .35
         want = [round(255 + (int(color[j:j + 2], 16) - 255) * strength) for j in (1, 3, 5)]
         assert all(abs(a - b) <= 6 for a, b in zip(got, want, strict=False)), (i, got, want)
@@ -278,6 +281,6 @@ def test_the_scatter_is_drawn_in_webgl_with_a_color_per_pattern(page):
                       "g.canvas.height = c.height; g.drawImage(c, 0, 0); "
                       "return [16, 36, 56].map(i => { const [x, y] = scatter.getScreenPosition(50 + i); "
                       "return [...g.getImageData(Math.round(x * k), Math.round(y * k), 1, 1).data]; }); })()")
-    for got, want in zip(colors, pattern_colors(3), strict=True):
+    for got, want in zip(colors, _pattern_colors(3), strict=True):
         near = all(abs(v - int(want[i:i + 2], 16)) <= 3 for v, i in zip(got, (1, 3, 5), strict=False))
         assert near and got[3] > 50, (colors, want)

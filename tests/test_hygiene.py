@@ -131,7 +131,8 @@ def test_readme_is_the_index_notebook():
     text, images = render(root / "nbs" / "index.ipynb")
     assert (root / "README.md").read_text() == text, "run `make readme`"
     stored = {p.name: p.read_bytes() for p in (root / "nbs" / "images").iterdir()}
-    assert sorted(stored) == sorted(images), "run `make readme`: nbs/images holds the notebook's figures and nothing else"
+    said = "run `make readme`: nbs/images holds the notebook's figures and nothing else"
+    assert sorted(stored) == sorted(images), said
     different = [name for name in images if stored[name] != images[name]]
     assert not different, f"{different} are not the notebook's figures; run `make readme`"
     targets = re.findall(r"\]\((?!\w+:|#)([^)\s]+)\)", text)

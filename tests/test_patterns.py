@@ -142,7 +142,8 @@ def test_search_judges_umap_pca_and_none_and_beats_a_bad_setting():
     assert set(search.frame.clusterer) == {"gmm", "kmeans", "hdbscan"}
     assert label_agreement(y, search.best.labels) > .9
     scored = search.frame.dropna(subset=["score"])
-    assert search.score == scored.score.max() and ((scored.silhouette + scored.stability) / 2 - scored.score).abs().max() < 1e-12
+    assert search.score == scored.score.max()
+    assert ((scored.silhouette + scored.stability) / 2 - scored.score).abs().max() < 1e-12
     pruned = search.frame[search.frame.score.isna()]
     assert ((pruned.silhouette + 1) / 2 <= search.score + 1e-12).all()
 
@@ -163,7 +164,8 @@ def test_fifteen_thousand_rows_in_little_memory():
 
 
 def test_umap_leaves_torch_threads_alone():
-    code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import Clustering\nbefore = torch.get_num_threads()\n"
+    code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import Clustering\n"
+            "before = torch.get_num_threads()\n"
             "Clustering(n_components=2).reduce(np.random.default_rng(0).standard_normal((60, 4)))\n"
             "assert torch.get_num_threads() == before == 1")
     # numba's threads start with its first kernel, so in a process of its own

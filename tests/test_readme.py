@@ -31,7 +31,8 @@ def test_links_are_seen_from_the_root(tmp_path):
 
 def test_outputs_are_text_and_tables(tmp_path):
     value, said = data(text_plain="'a'"), [{"text": "b\nc\n"}]
-    text, _ = made(tmp_path, ("import a", []), ("a", value), ("print()", said), ("t", data(text_html=table, text_plain="-")),
+    shown = data(text_html=table, text_plain="-")
+    text, _ = made(tmp_path, ("import a", []), ("a", value), ("print()", said), ("t", shown),
                    ("m", data(text_markdown="**m**", text_plain="-")))
     assert text == (head + "```python\nimport a\n\na\n```\n\n    'a'\n\n```python\nprint()\n```\n\n    b\n    c\n\n"
                     "```python\nt\n```\n\n2 rows & more\n\n| id | a |\n| --- | --- |\n| x\\|y | 1 |\n| z | <2> |\n\n"
@@ -39,7 +40,8 @@ def test_outputs_are_text_and_tables(tmp_path):
 
 
 def test_directives_and_hidden_cells_are_left_out(tmp_path):
-    text, images = made(tmp_path, ("#| hide\nsecret = 1", data(text_plain="1")), ("#| echo: false\nquiet", data(text_plain="2")),
+    one, two = data(text_plain="1"), data(text_plain="2")
+    text, images = made(tmp_path, ("#| hide\nsecret = 1", one), ("#| echo: false\nquiet", two),
                         ("#| slow\n#| hide\n#| label: top\n#| fig-alt: \"t\"\ndraw()", data(image_png=png)))
     assert text == head + "    2\n" and list(images) == ["top.png"]
 

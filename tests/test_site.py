@@ -172,6 +172,16 @@ def test_signatures_are_as_written(page, made):
 
 
 @by_page
+def test_sources_stand_under_their_names(page, made):
+    cells = made[page]
+    for before, cell in zip(cells, cells[1:], strict=False):
+        if cell.marks.get("code-summary") != "Exported source": continue
+        shown = re.findall(r"show_doc\(([\w.]+)\)", before.source)
+        public = [name for name in cell.defined if not name.startswith("_")]
+        assert not public or shown and shown[0].rpartition(".")[2] in public, f"{public} stand under {before.source}"
+
+
+@by_page
 def test_every_documented_name_has_a_source(page, made):
     text = documentation([c for c in made[page] if "show_doc(" in c.source])
     headings = re.findall(r"(?m)^#+ (\S+) \{#", text)
@@ -190,6 +200,16 @@ def anchors(cells: list[measured.Cell]) -> set[str]:
         slug = re.sub(r"[^\w\s.-]", "", slug).strip().lower()
         found.add(re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", slug)))
     return found
+
+
+@by_page
+def test_an_anchor_stands_once(page, made):
+    text = "\n".join(c.source for c in made[page] if c.kind == "markdown") + "\n" + documentation(made[page])
+    given = re.findall(r"\{#([^}\s]+)", re.sub(r"(?ms)^```.*?^```", "", text))
+    headings = re.findall(r"(?m)^#{1,6} +([^{`\[\n]+?) *$", re.sub(r"(?ms)^```.*?^```", "", text))
+    slugs = [re.sub(r"\s+", "-", re.sub(r"[^\w\s.-]", "", heading).strip().lower()) for heading in headings]
+    twice = sorted({a for a in given if given.count(a) > 1} | (set(given) & set(slugs)))
+    assert not twice, f"two places have the anchor {twice}"
 
 
 def test_links_between_pages_lead_to_anchors(made, processed):
@@ -308,7 +328,7 @@ def book() -> site_pages.Book:
     ("agreement", "04_scores.ipynb", None),  # two pages have one
     ("agreement", "09_benchmark.ipynb", "benchmark.html#agreement"),
     ("_private", "04_scores.ipynb", None), ("hidden", "04_scores.ipynb", None), ("np.mean", "04_scores.ipynb", None),
-    ("entropy", "04_scores.ipynb", "scores.html#entropy"), ("Entropy", "04_scores.ipynb", "scores.html#Entropy"),
+    ("entropy", "04_scores.ipynb", "scores.html#entropy"), ("Entropy", "04_scores.ipynb", "scores.html#entropy-2"),
 ])
 def test_words_lead_to_what_they_mean(book, word, page, wanted):
     assert book.find(word, page) == wanted
@@ -401,3 +421,31 @@ def test_a_style_sheet_asks_nobody(tmp_path, capsys):
 
 
 def test_an_empty_site_is_refused(tmp_path): assert site_check.report(tmp_path) == 1
+
+
+# -------------------------------------------------------------------------------------------- generated pages
+def stored(page: str) -> str:
+    "The Markdown that a page's cells gave when it was last run."
+    return "\n".join("".join(o.get("data", {}).get("text/markdown", "")) for c in notebooks[page] for o in c.outputs)
+
+
+def test_the_index_lists_every_public_name():
+    text = stored("api.ipynb")
+    for module, source in measured.modules_of(root).items():
+        assert f"[ambiguity_nb.{module}](" in text, f"run nbs/api.ipynb again: no {module}"
+        part = re.split(r"(?m)^### ", text.partition(f"### [ambiguity_nb.{module}]")[2])[0]
+        listed = re.findall(r"(?m)^\| \[?`(\w+)`", part)
+        offered = ast.literal_eval(re.search(r"(?ms)^__all__ = (\[.*?\])", source)[1])
+        assert sorted(listed) == sorted(offered), f"run nbs/api.ipynb again: {module}"
+
+
+def test_the_reference_lists_every_flag_of_every_command():
+    from ambiguity_nb.jobs.cli import COMMANDS, make_parser
+
+    text = stored("commands.ipynb")
+    assert re.findall(r"(?m)^## (\S+)", text) == list(COMMANDS), "run nbs/commands.ipynb again"
+    for name in COMMANDS:
+        part = text.partition(f"## {name} ")[2].partition("\n## ")[0]
+        flags = {flag for action in make_parser(name)._actions for flag in action.option_strings[-1:]}
+        missing = sorted(flag for flag in flags if flag not in part)
+        assert not missing, f"run nbs/commands.ipynb again: {name} has {missing}"

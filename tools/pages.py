@@ -17,7 +17,7 @@ import nbdev.showdoc
 from execnb.nbio import read_nb
 from nbdev.doclinks import _nbpath2html, nbglob, patch_name
 from nbdev.process import Processor
-from nbdev.processors import FilterDefaults, add_links
+from nbdev.processors import FilterDefaults, add_links, mv_exports
 
 root = Path(__file__).resolve().parent.parent
 definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -79,7 +79,7 @@ class Book:
         for name in names:
             if any(t.startswith(page + "#") for t in self.anchors.get(name, [])): continue
             target = f"{page}#{name.lower()}"
-            if target in self._used: target = f"{page}#{name}"  # `entropy` and `Entropy` on one page
+            if target in self._used: target += "-2"  # `entropy` and `Entropy` on one page
             self._used.add(target)
             self.anchors.setdefault(name, []).append(target)
 
@@ -169,6 +169,7 @@ class Renderer:
     "What `show_doc` writes on the site: heading, link to the source, signature, docstring."
 
     path = ""  # the notebook being processed
+    shown: set[str] = set()  # names already documented on its page
 
     def __init__(self, sym, name: str | None = None, title_level: int = 3):
         sym = getattr(sym, "fget", None) or getattr(sym, "func", None) or sym
@@ -177,8 +178,11 @@ class Renderer:
         module = getattr(sym, "__module__", None) or ""
         if not module.startswith("ambiguity_nb"): module = f"ambiguity_nb.{book().module.get(self.path, '')}"
         self.file = f"{module.replace('.', '/')}.py"
+        self.again = self.name in self.shown  # a method added by `@patch` that has a `show_doc` as well
+        self.shown.add(self.name)
 
     def _repr_markdown_(self) -> str:
+        if self.again: return ""
         source = (root / self.file).read_text(encoding="utf-8") if (root / self.file).exists() else ""
         node = find_node(source, self.name)
         parts = [f"{'#' * self.level} {self.name} {{#{book().anchor(self.name, self.path)} .doc-name}}"]
@@ -234,6 +238,25 @@ class Links(Processor):
             if text: output["data"]["text/markdown"] = link_text("".join(text), self.find).splitlines(keepends=True)
 
 
+class SourceBelow(Processor):
+    "Put the source of an `exports` cell under its documentation (nbdev's own step takes that of the next cell too)."
+
+    def begin(self):
+        cells = self.nb.cells
+        for at in reversed([i for i, c in enumerate(cells) if c.cell_type == "code" and "exports" in c.directives_]):
+            names = [n for node in parsed(cells[at].source) if isinstance(node, definitions)
+                     for n in as_list(patch_name(node))]
+            end = at + 1
+            while end < len(cells) and self._shows(cells[end], names): end += 1
+            cells.insert(end - 1, cells.pop(at))
+
+    @staticmethod
+    def _shows(cell, names) -> bool:
+        "Whether a cell is the documentation that nbdev added for one of the names."
+        nodes = parsed(cell.source) if getattr(cell, "has_sd", False) else []
+        return any(isinstance(n, ast.Expr) and shown_name(n) in names for n in nodes)
+
+
 class OwnHeadings(Processor):
     "Give a heading that reads like a documented name an anchor of its own, so that the name keeps its."
 
@@ -262,10 +285,11 @@ class Page(FilterDefaults):
     "nbdev's processors, with our signatures and links."
 
     def base_procs(self):
-        return [Links if p is add_links else p for p in super().base_procs()] + [OwnHeadings, NoWidgetState]
+        ours = {add_links: Links, mv_exports: SourceBelow}
+        return [ours.get(p, p) for p in super().base_procs()] + [OwnHeadings, NoWidgetState]
 
     def __call__(self, nb):
-        Renderer.path = relative(nb)
+        Renderer.path, Renderer.shown = relative(nb), set()
         nbdev.showdoc.BasicMarkdownRenderer = Renderer  # `show_doc` looks it up when it is called
         return super().__call__(nb)
 

@@ -78,6 +78,7 @@ def _add_group(parser, options:Any)->None:
 # %% ../../nbs/jobs/cli.ipynb #d6140751
 def _add(parser, name:str, kind:Any, default:Any, what:str)->None:
     "One flag. A function is given as a name or as module:object here, so that type is left out."
+    if kind is Path: kind = Path | str                                # which jsonargparse can name
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         kinds = tuple(k for k in typing.get_args(kind) if Callable not in (k, typing.get_origin(k)))
         kind = typing.Union[kinds]  # noqa: UP007

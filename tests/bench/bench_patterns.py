@@ -75,8 +75,8 @@ def main(full: bool = False, rows: int | None = None) -> None:
     embeddings = predict_embeddings(model, kept)
     patterns = find_patterns(embeddings, Clustering(n_clusters=8))
     choose_prototypes(patterns.reduced, patterns.labels)
-    print(f"{len(images)} images, {len(kept)} of them ambiguous: filter, embed, UMAP, mixture of 8, quality, prototypes "
-          f"in {time.perf_counter() - start:.1f} s", flush=True)
+    print(f"{len(images)} images, {len(kept)} of them ambiguous: filter, embed, UMAP, mixture of 8, quality, "
+          f"prototypes in {time.perf_counter() - start:.1f} s", flush=True)
 
     x = embeddings[np.random.default_rng(0).choice(len(embeddings), n_rows, replace=False)]
     space = unit_rows(x)
