@@ -7,12 +7,11 @@ _names = {  # module: the names that it lends to the front page, imported when f
     "hardness_types": ("HARDNESS_TYPES", "inject"),
     "models": ("MODELS", "build_model", "embed"),
     "training": ("Hook", "Log", "Training", "evaluate", "fit"),
-    "scores": ("SCORES", "Score", "ScoreSet", "characterize"),
+    "scores": ("SCORES", "Score", "ScoreSet", "characterize", "collect"),
     "score_plots": ("plot_data_map", "plot_hardest"),
-    "replay": ("replay",),
     "gasten": ("CONFUSIONS", "Confusion", "Gan", "generate_ambiguous", "train_gan", "train_gasten"),
     "patterns": ("Clustering",),
-    "study": ("study_patterns",),
+    "study": ("generated_samples", "study_patterns"),
     "explorer": ("explore",),
 }
 _home = {name: module for module, names in _names.items() for name in names}

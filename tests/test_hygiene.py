@@ -345,6 +345,16 @@ def test_package_imports_without_its_development_tools():
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+def test_the_front_page_leads_to_what_its_modules_hold():
+    # a module of the same name would hide a name once it is imported
+    import ambiguity_nb
+
+    for name, module in ambiguity_nb._home.items():
+        thing = vars(importlib.import_module(f"ambiguity_nb.{module}"))[name]
+        assert getattr(ambiguity_nb, name) is thing, name
+    assert not {p.stem for p in (root / "ambiguity_nb").iterdir()} & ambiguity_nb._home.keys()
+
+
 def test_importing_the_package_imports_nothing_heavy():
     heavy = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "umap")
     code = f"import sys, ambiguity_nb; print([m for m in {heavy} if m in sys.modules])"
