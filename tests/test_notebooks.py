@@ -9,12 +9,15 @@ root = Path(__file__).resolve().parent.parent
 notebooks = sorted(p for p in (root / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
-def run_all(path: Path, folder: Path) -> None:
-    "Execute all cells but the slow ones in a kernel whose working directory is `folder`."
+def run_all(path: Path, base: Path) -> None:
+    "Execute all cells but the slow ones in a kernel that starts beside the notebook, in a repository laid out anew."
+    folder = base / path.relative_to(root).parent
+    folder.mkdir(parents=True)
+    (base / "experiments").symlink_to(root / "experiments")
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = [c for c in notebook.cells if not (c.cell_type == "code" and c.source.startswith("#| slow"))]
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources).execute()
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources=place).execute()
     assert not list(folder.iterdir()), "the notebook left files behind"
 
 
