@@ -597,3 +597,144 @@ def test_a_registered_score_joins_all_and_fits_where_the_others_do(planted):
         assert scored.names == ["constant", "random"] and scored["constant"].baseline
     finally:
         SCORES._things.pop("constant")
+
+
+class _Twice(nn.Module):
+    "One dropout layer, called twice; what it drops each time can be read off."
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(.5)
+
+    def forward(self, x): return torch.stack([self.drop(x).sum(1), self.drop(x).mul(2 ** torch.arange(8.)).sum(1)], 1)
+
+
+def test_a_dropout_layer_that_is_called_twice_has_two_masks():
+    x = torch.ones(6, 8)
+    members = _dropout_members(_Twice(), x, 20)                                           # [S, B, 2]
+    kept = members[:, :, 0] / 2
+    place = torch.tensor([[float(bin(int(v) // 2).count("1")) for v in row] for row in members[:, :, 1]])
+    assert (kept != place).any()                          # the number of units kept differs between the two calls
+    for a in (0, 5): assert torch.equal(_dropout_members(_Twice(), x[a:a + 1], 20), members[:, a:a + 1])
+    assert (members == members[:, :1]).all()                                              # one mask for every sample
+
+
+def test_augmentations_are_addressed_by_seed_and_index(planted):
+    class Batched(Samples):
+        "Comes in batches of 37, whatever is asked for."
+        def batches(self, batch_size=64, **options): return Samples.batches(self, 37, **options)
+
+    table = load_samples("wine")
+    for samples, name in ((planted.samples, small), (table, "tabular_mlp")):
+        model = build_model(name, samples, seed=0)
+        other = Batched(**{k: getattr(samples, k) for k in samples.__dataclass_fields__})
+        values = {}
+        for key, part, seed in (("a", samples, 3), ("b", other, 3), ("c", samples, 4), ("d", samples, None), ("e", samples, 0)):
+            score = SCORES["allsh"](seed=seed)
+            score.start(len(part), part.n_classes, 1)
+            score.after_fit(model, part)
+            values[key] = score.values()
+        np.testing.assert_allclose(values["a"], values["b"], rtol=1e-3, atol=1e-7)
+        assert not np.allclose(values["a"], values["c"], rtol=1e-3) and np.array_equal(values["d"], values["e"])
+
+
+def test_two_seeds_of_augmentations_rank_alike():
+    samples = load_samples("mnist-5k").subset(slice(0, 4000, 4))
+    draws = [SCORES["allsh"](seed=seed).named(f"seed {seed}") for seed in (1, 2)]
+    both = characterize("lenet", samples, draws, Training(n_epochs=3, lr=3e-3))
+    ranks = pd.DataFrame({name: both.values(name) for name in both.names}).rank()
+    assert ranks.corr().iloc[0, 1] > .8
+
+
+def test_a_transform_of_ones_own_is_shared_by_all_samples():
+    calls = []
+
+    def transform(images):
+        calls.append(torch.rand(1).item())
+        return images
+
+    samples = load_samples("digits").subset(range(600))
+    score = SCORES["allsh"](3, transform=transform)
+    score.start(600, 10, 1)
+    score.after_fit(small(), samples)
+    assert len(calls) == 6 and calls[:3] == calls[3:] and len(set(calls)) == 3            # two batches
+
+
+def test_early_scores_wait_for_some_hundred_steps(planted):
+    from ambiguity_nb.score_gallery import _early_epochs
+
+    for n_epochs, n_steps, want in ((10, 79, [5, 6, 7]), (10, 157, [3, 4, 5]), (10, 938, [1, 2, 3, 4, 5]),
+                                    (50, 157, [3, 8, 14, 20, 25]), (1, 10, [1]), (2, 10, [1, 2])):
+        assert _early_epochs(n_epochs, n_steps, 5) == want
+    assert _early_epochs(10, 8, 3) == [5, 8, 10]                       # 80 steps in all: from the middle to the end
+    score = SCORES["el2n"]()
+    score.batch_size = 5
+    score.start(500, 10, 20)                                                           # 100 steps an epoch
+    assert score.chosen.tolist() == [5, 6, 8, 9, 10] and "epochs 5, 6, 8, 9, 10 (mean)" in score.measured
+
+
+def test_early_scores_are_worth_reading_by_default():
+    digits = load_samples("mnist-5k").subset(slice(0, 4000, 4))
+    noisy = inject(digits, "uniform", .1)
+    first = [SCORES[name]([1]).named(f"{name} at first") for name in ("el2n", "grand")]
+    scored = characterize("lenet", noisy.samples, ["el2n", "grand", *first], Training(n_epochs=10, lr=2e-3))
+    for name in ("el2n", "grand"):
+        now, at_first = (roc_auc_score(noisy.flags, scored.hardness(n)) for n in (name, f"{name} at first"))
+        assert now > .93 and now > at_first + .05
+
+
+class _Stop(Hook):
+    "Stops after some epochs, and may put other weights back."
+    order = -1
+    def __init__(self, after, back_to=None): self.after, self.back_to = after, back_to
+
+    def after_epoch(self, epoch, model, samples, metrics):
+        if epoch == self.back_to: self.weights = copy.deepcopy(model.state_dict())
+
+    def after_fit(self, model, samples):
+        if self.back_to: model.load_state_dict(self.weights)
+
+    def enough(self, history): return len(history) >= self.after
+
+
+def test_scores_of_a_training_that_ended_early(planted):
+    def stopped(scores, **how):
+        watching = ScoreSet(scores)
+        fit(small(), planted.samples, Training(n_epochs=30), hooks=[watching, _Stop(**how)], device="cpu")
+        return watching
+
+    names = ["el2n", "grand", "vog"]
+    found = stopped(names, after=4)
+    for name in names:
+        assert np.isfinite(found[name].values()).all() and len(np.unique(found[name].values())) > 400
+    assert "after epoch 4" in found["el2n"].measured and "ended before epoch" in found["grand"].measured
+    assert "2 snapshots" in found["vog"].measured and not found["vog"].left_out
+    for how in ({"after": 1}, {"after": 4, "back_to": 1}):          # one snapshot, and twice the same
+        vog = stopped(["vog"], **how)["vog"]
+        assert np.isnan(vog.values()).all() and "snapshots" in vog.left_out
+    early = stopped([SCORES["vog"](3, stage="early")], after=10)["vog"]
+    assert early.gradient.count.max() == 3 and "3 snapshots of training" in early.measured
+
+
+def test_columns_agree_with_the_values_beside_them(planted):
+    names = ["data_maps", "data_iq", "forgetting", "cleanlab"]
+    both = characterize(small, planted.samples, names, Training(n_epochs=4, lr=5e-3), runs=3)
+    maps, c, a = both["data_maps"].columns, both.values("data_iq"), both.ambiguity("data_iq")
+    ambiguous = np.argsort(-both.ambiguity("data_maps"), kind="stable")[:500 // 3]
+    assert set(np.flatnonzero(maps["group"] == "ambiguous")) == set(ambiguous)
+    easy = (c >= .75) & (a <= np.median(a))
+    assert ((both["data_iq"].columns["group"] == "easy") == easy).all()
+    assert set(np.unique((maps["correctness"] * 12).round(6))) <= set(range(13))           # of 3 runs of 4 epochs
+    assert (both["forgetting"].columns["unforgettable"] == (both.values("forgetting") == 0)).all()
+    runs = both.runs("cleanlab")
+    assert both["cleanlab"].columns["issue"].dtype == bool and len(runs) == 3
+
+
+def test_what_scores_say_of_themselves(planted):
+    blind = {name for name, score in SCORES.items() if not score.sees_labels}
+    assert blind == {"allsh", "conf_agree", "entropy", "input_norm", "random"}
+    assert not SCORES["prototypicality"]("kmeans").sees_labels and SCORES["prototypicality"]().sees_labels
+    assert {name for name, score in SCORES.items() if score.draws} == {"allsh", "conf_agree", "random"}
+    ends = {name for name, score in SCORES.items() if score().at_end}
+    assert ends == {"last_loss", "entropy", "cleanlab", "prototypicality"}
+    assert not SCORES["cleanlab"](out_of_sample=True).at_end
+    assert all(score().seed is None for score in SCORES.values())
