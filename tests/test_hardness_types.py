@@ -175,7 +175,7 @@ def test_a_mixture_does_not_depend_on_its_order():
     assert (first.kinds == again.kinds).all() and (first.samples.x == again.samples.x).all()
     assert (first.samples.y == again.samples.y).all()
     alone = {kind: inject(samples, kind, prop, seed=7) for kind, prop in props.items()}
-    assert (first.kinds[alone["crop_shift"].flags] == "crop_shift").all()  # first in the alphabet: nobody took its samples
+    assert (first.kinds[alone["crop_shift"].flags] == "crop_shift").all()  # first in the alphabet: nobody took any
     for kind, made in alone.items():  # the others: what two types wanted went to one of them
         assert (first.kinds[made.flags] == kind).mean() > .6
 
@@ -245,8 +245,8 @@ def test_known_hardness():
 def test_registry_is_complete():
     table = HARDNESS_TYPES.frame()
     assert set(table["group"]) >= {"mislabeled", "near OoD", "far OoD", "atypical", "ambiguous"}
-    ours = ["uniform", "asymmetric", "adjacent", "instance", "borderline", "id_covariate", "ood_covariate", "domain_shift", "far_ood",
-            "zoom_shift", "crop_shift", "atypical", "ambiguous"]
+    ours = ["uniform", "asymmetric", "adjacent", "instance", "borderline", "id_covariate", "ood_covariate",
+            "domain_shift", "far_ood", "zoom_shift", "crop_shift", "atypical", "ambiguous"]
     assert list(table.index[:13]) == ours  # the order of tables and grids; what a user registers comes after them
     for name in ours:
         made = HARDNESS_TYPES[name]
