@@ -567,3 +567,13 @@ def test_configurations_of_one_run_have_the_same_settings():
         settings = settings_of(path)
         if settings["grid"]: of_run.setdefault(settings["run"].name, []).append(Grid(**settings["grid"]).fixed())
     assert len(of_run["digits"]) == 4 and all(fixed == first for first, *rest in of_run.values() for fixed in rest)
+
+
+def test_a_score_that_cannot_run_is_left_out_of_its_cell(tmp_path):
+    told = []
+    grid = Grid("wine", "tabular_mlp", n_epochs=1, n_bootstrap=0)
+    cells = benchmark(grid, tmp_path / "all", n_jobs=1, after_cell=told.append)
+    assert Store(tmp_path / "all").failures().empty and told[0]["left_out"] == ["vog"]
+    assert "vog" not in set(cells["score"]) and "aum" in set(cells["score"])
+    benchmark(dataclasses.replace(grid, scores=("vog",)), tmp_path / "one", n_jobs=1)
+    assert "none of the scores can run" in Store(tmp_path / "one").failures()["error"].iloc[0]
