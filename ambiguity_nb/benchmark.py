@@ -94,7 +94,7 @@ def detection_quality(
     "How well a score finds the flagged samples; `ValueError` for unequal lengths, NaN, and flags that are all alike."
     return _quality(hardness, flags, n_bootstrap, level, seed)[0]
 
-# %% ../nbs/09_benchmark.ipynb #dbf5291c
+# %% ../nbs/09_benchmark.ipynb #67ec6356
 def _quality(
     hardness:np.ndarray, # [N] float
     flags:np.ndarray, # [N] bool
@@ -256,7 +256,7 @@ _known_sets = {  # rows, shape of one, classes of what may not be here
     "cifar10": (50_000, (3, 32, 32), 10), "openml:4541": (50_000, (2300,), 3),
     "openml:1596": (50_000, (54,), 7), "openml:1044": (10_936, (27,), 3)}
 
-# %% ../nbs/09_benchmark.ipynb #960a8316
+# %% ../nbs/09_benchmark.ipynb #84502e71
 def _source(dataset:str, grid:Grid)->Source:
     "What a name stands for; `$NAME` in a path is a variable of the environment."
     said = grid.data.get(dataset, dataset)
@@ -374,19 +374,19 @@ def _referee(cell:BenchmarkCell, grid:Grid, samples:Samples)->torch.nn.Module|No
     fit(model, samples, grid.training(max(2, grid.n_epochs // 3)), seed=seed, device="cpu")
     return model
 
-# %% ../nbs/09_benchmark.ipynb #fc9401a7
+# %% ../nbs/09_benchmark.ipynb #389f1945
 def _is_staged(model:str)->bool:
     "Whether a model grows in stages, like boosted trees, instead of being trained in epochs."
     return getattr(MODELS.resolve(model), "staged", False)
 
-# %% ../nbs/09_benchmark.ipynb #9f0ecf67
+# %% ../nbs/09_benchmark.ipynb #092c82f2
 def _predicted(result:Characterization)->np.ndarray: # [N] int
     "What the trained model says of each sample; a staged one after its last stage."
     model, samples = result.model, result.samples
     if isinstance(model, torch.nn.Module): return predict_logits(model, samples).argmax(1)
     return model.predict(samples.x.reshape(len(samples), -1))
 
-# %% ../nbs/09_benchmark.ipynb #37d95797
+# %% ../nbs/09_benchmark.ipynb #49236381
 def _seed_of(*names)->int: # below 2**31
     "A seed that belongs to some names and numbers."
     return zlib.crc32("_".join(map(str, names)).encode()) & 0x7fffffff
@@ -403,7 +403,7 @@ def _train(work:_Work, samples:Samples)->Characterization:
     hooks = [Log(functools.partial(_note, work.notes, cell.name))] if work.notes else []
     return _characterize(cell.model, samples, scores, grid.training(), grid.by_epoch, seed=cell.model_seed, hooks=hooks)
 
-# %% ../nbs/09_benchmark.ipynb #1fcae910
+# %% ../nbs/09_benchmark.ipynb #47c174e3
 def _characterize(model:str, samples:Samples, scores:list[Score], training:Training, by_epoch:bool=False, **how):
     "A `Characterization` of a model by name: through its stages where it has some, else through its epochs."
     if _is_staged(model): return _through_stages(model, samples, scores, how.get("seed", 0))
@@ -419,13 +419,13 @@ def _characterize(model:str, samples:Samples, scores:list[Score], training:Train
     found.cost = found.cost.loc[[*found.names, "evaluation passes"]]
     return found
 
-# %% ../nbs/09_benchmark.ipynb #9961541d
+# %% ../nbs/09_benchmark.ipynb #b2c22f63
 def _at_each_epoch(score:Score, n_epochs:int)->list[Score]:
     "A score that looks at chosen epochs, once for every epoch; none for others."
     if "epochs" not in inspect.signature(type(score)).parameters: return []
     return [type(score)(epochs=[epoch]).named(f"{score.name} at {epoch}") for epoch in range(1, n_epochs + 1)]
 
-# %% ../nbs/09_benchmark.ipynb #187258c5
+# %% ../nbs/09_benchmark.ipynb #5b60aa63
 def _through_stages(model:str, samples:Samples, scores:list[Score], seed:int)->Characterization:
     "Scores of a model that grows in stages: those of its dynamics, and those of the data alone."
     fits = [score for score in scores if {*score.needs} <= {"train", "eval"}]
@@ -441,7 +441,7 @@ def _through_stages(model:str, samples:Samples, scores:list[Score], seed:int)->C
     found.left_out |= {score.name: why for score in scores if score.name not in found.names}
     return found
 
-# %% ../nbs/09_benchmark.ipynb #704149ff
+# %% ../nbs/09_benchmark.ipynb #9470ffca
 def _evaluation(cell:BenchmarkCell, grid:Grid, result:Characterization, flags:np.ndarray)->list[dict]:
     "A row for each score and question, best AUROC first: what the score is, and how well it finds the flagged samples."
     seed = _seed_of(cell.dataset, cell.kind, cell.prop, cell.severity, cell.data_seed)
@@ -458,7 +458,7 @@ def _evaluation(cell:BenchmarkCell, grid:Grid, result:Characterization, flags:np
     if rows: return sorted(rows, key=lambda row: -row["auroc"])
     raise ValueError(f"none of the scores can run in this cell: {result.left_out}")
 
-# %% ../nbs/09_benchmark.ipynb #0d750abb
+# %% ../nbs/09_benchmark.ipynb #26055458
 def _auroc(hardness:np.ndarray, flags:np.ndarray)->float: # NaN where a sample has no value yet
     "AUROC alone."
     if np.isnan(hardness).any(): return float("nan")
@@ -580,7 +580,7 @@ def _rows(cell:BenchmarkCell, record:dict)->Iterator[dict]:
         lists = {name: None if row.get(name) is None else np.float32(row[name]) for name in _list_columns}
         yield dataclasses.asdict(cell) | base | row | lists | cost[row["score"]]
 
-# %% ../nbs/09_benchmark.ipynb #fa5decc3
+# %% ../nbs/09_benchmark.ipynb #daacac50
 _list_columns = ("auroc_draws", "by_epoch_auroc")
 
 # %% ../nbs/09_benchmark.ipynb #77dee325
@@ -603,7 +603,7 @@ def claim(self:Store, data:Mapping[str, Sequence[np.ndarray]])->None:
                              "give these data another name, or use another folder")
     with atomic_path(self.folder / "data.json") as path: path.write_text(json.dumps(known, indent=1))
 
-# %% ../nbs/09_benchmark.ipynb #51e69550
+# %% ../nbs/09_benchmark.ipynb #9f8117d1
 @patch
 def claims(self:Store)->dict[str, int]: # name to checksum
     "What is known of data whose names do not tell what they are."

@@ -155,7 +155,7 @@ def _choose(preset:str|None, grid:dict|None, hcat:HCat)->tuple[Grid, str]: # and
         return hcat.grid(), f"{hcat.dataset}-{hcat.model}-{hcat.hardness}".lower().replace(":", "-").replace("/", "-")
     if grid is None: return PRESETS.resolve(preset or "quick"), (preset or "quick").replace(":", "-")
     for name in grid: check_choice(name, [field.name for field in dataclasses.fields(Grid)], "grid setting")
-    return Grid(**grid), "custom"
+    return Grid(**{name: yaml.safe_load(v) if isinstance(v, str) else v for name, v in grid.items()}), "custom"
 
 # %% ../../nbs/jobs/benchmark.ipynb #f0f59ffe
 def _given(source:Path|None, classes:list[str]|None)->dict[str, dict]:
