@@ -192,7 +192,7 @@ class Grid:
     n_epochs: int = 10 # fixed
     batch_size: int = 64 # fixed
     lr: float = 1e-3 # fixed: learning rate
-    part: str = "train" # fixed: "train", "test" or "all" of each data set
+    part: str|None = None # fixed: "train", "test" or "all"; None: train of a data set by name and all of a file
     max_samples: int|None = None # fixed: about so many at most, stratified; other ones with another data seed
     n_bootstrap: int = 100 # fixed: resamples for the intervals
     by_epoch: bool = False # fixed: evaluate the scores after every epoch too
