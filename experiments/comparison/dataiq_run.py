@@ -7,7 +7,6 @@ Its class for networks feeds one sample at a time without a batch, so images wit
 """
 import warnings
 
-import numpy as np
 import torch
 from data_iq import DataIQ_SKLearn, DataIQ_Torch
 from sklearn.ensemble import GradientBoostingClassifier
@@ -61,12 +60,12 @@ def compare(case: c.Case) -> list[dict]:
     for model, run in (("network", of_network), ("trees", of_trees)):
         watch, found = run(case)
         confidence = found.values("data_iq")
-        pairs = {"confidence": (watch.confidence, confidence), "aleatoric": (watch.aleatoric, found.ambiguity("data_iq")),
-                 "variability": (watch.variability, found.ambiguity("data_maps"))}
-        for what, (values, mine) in pairs.items():
-            sign = -1 if what == "confidence" else 1
-            rows.append(c.row(case, "data_maps" if what == "variability" else "data_iq", sign * values, sign * values, mine,
-                              sign * mine, sign * mine, values=values, their_name=what, model=model))
+        pairs = {"confidence": (watch.confidence, confidence, "data_iq", -1),
+                 "aleatoric": (watch.aleatoric, found.ambiguity("data_iq"), "data_iq", 1),
+                 "variability": (watch.variability, found.ambiguity("data_maps"), "data_maps", 1)}
+        for what, (values, mine, score, sign) in pairs.items():
+            rows.append(c.row(case, score, sign * values, sign * values, mine, sign * mine, sign * mine, values=values,
+                              their_name=what, model=model))
     return rows
 
 

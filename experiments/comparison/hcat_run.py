@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.metrics import average_precision_score
 from torch.utils.data import DataLoader, Dataset
 
 import common as c
@@ -78,9 +79,9 @@ def compare(case: c.Case) -> list[dict]:
         repaired = -theirs if name in reversed_direction else theirs
         twin = c.ours_as_theirs(score, record, case, vog_epochs=vog_epochs)
         rows.append(c.row(
-            case, score, theirs, repaired, twin, on_theirs[score], alone.hardness(score), values=values, their_name=name,
-            auroc_stated=judged[name]["auc_roc"], auprc_stated=judged[name]["auc_prc"], reversed=name in reversed_direction,
-            ours_auprc=float(c.average_precision_score(case.flags, on_theirs[score])),
+            case, score, theirs, repaired, twin, on_theirs[score], alone.hardness(score), values=values,
+            their_name=name, reversed=name in reversed_direction, auroc_stated=judged[name]["auc_roc"],
+            auprc_stated=judged[name]["auc_prc"], ours_auprc=average_precision_score(case.flags, on_theirs[score]),
             flagged_by_threshold=flagged(trainer, case, name), seconds=seconds + seconds_scores,
             seconds_alone=seconds_alone))
     return rows
@@ -107,6 +108,5 @@ if __name__ == "__main__":
             rows = compare(case)
             os.chdir(args.out.parent)
         c.write(rows, "hcat", args.out, "aum", "cleanlab")
-        print(case, c.pd.DataFrame(rows).set_index("score")[
-            ["theirs", "repaired", "ours", "ours_alone", "spearman", "difference", "auprc_stated", "ours_auprc"]].round(3)
-            .to_string(), flush=True)
+        shown = ["theirs", "repaired", "ours", "ours_alone", "spearman", "difference", "auprc_stated", "ours_auprc"]
+        print(case, c.pd.DataFrame(rows).set_index("score")[shown].round(3).to_string(), flush=True)
