@@ -347,3 +347,32 @@ def test_a_type_may_choose_its_samples():
     digits = load_samples("digits")
     assert (digits.y[inject(digits, made, .05).flags] == 3).all()
     with pytest.raises(ValueError, match="could change"): inject(digits, made, .5)
+
+
+def test_atypical_rows_can_be_seen():
+    from sklearn.metrics import roc_auc_score
+
+    from ambiguity_nb.scores import characterize
+    from ambiguity_nb.training import Training
+
+    tumors = load_samples("breast-cancer", "all")
+    training, seen = Training(n_epochs=20), {None: [], 1: []}
+    for features, found in seen.items():
+        for seed in (0, 1):
+            made = inject(tumors, "atypical", .1, seed=seed, features=features)
+            result = characterize("tabular_mlp", made.samples, ["grand"], training, seed=seed, device="cpu")
+            found.append(roc_auc_score(made.flags, result.hardness("grand")))
+    assert min(seen[None]) > .85 and max(seen[1]) < .75, seen  # a third of the columns; one column hides among thirty
+
+
+def test_atypical_takes_columns_by_name_position_or_number():
+    wine = load_samples("wine", "all")
+
+    def moved(features):
+        made = inject(wine, "atypical", .2, features=features)
+        return np.flatnonzero((made.samples.x != wine.x).any(0)).tolist()
+
+    assert moved([2, wine.features[5]]) == [2, 5]
+    assert len(moved(3)) == 3 and set(moved(1)) < set(moved(3)) < set(moved(None)) and len(moved(None)) == 13 // 3
+    for wrong in (0, 14, [], ["nothing"], [13]):
+        with pytest.raises(ValueError, match="or how many of them, 1..13"): inject(wine, "atypical", .2, features=wrong)
