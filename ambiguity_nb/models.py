@@ -225,17 +225,16 @@ def resnet18(
 
 # %% ../nbs/02_models.ipynb #02f5f948
 class _Residual(nn.Module):
-    "Two 3x3 convolutions whose result is added to the input."
+    "Two 3x3 convolutions whose result is added to the input, which a 1x1 convolution brings to the same size."
 
     def __init__(self,
         in_channels:int, # of the input
         channels:int, # of the output
-        stride:int=1, # of the first convolution
+        stride:int, # of the first convolution
     ):
         super().__init__()
         self.body = nn.Sequential(*_conv(in_channels, channels, 3, stride), nn.ReLU(), *_conv(channels, channels, 3))
-        same = stride == 1 and in_channels == channels
-        self.skip = nn.Identity() if same else nn.Sequential(*_conv(in_channels, channels, 1, stride))
+        self.skip = nn.Sequential(*_conv(in_channels, channels, 1, stride))
 
     def forward(self, x:torch.Tensor)->torch.Tensor: return torch.relu(self.body(x) + self.skip(x))
 
@@ -250,10 +249,10 @@ def _resnet_small(
     n_classes:int=10, # K
     in_channels:int=3, # C
     image_size:int|tuple[int, int]=32, # side, or (height, width), in pixels; at least 16
-    widths:tuple[int, ...]=(32, 64), # channels of each block; all but the first halve the image
+    widths:tuple[int, ...]=(32, 64), # channels of each block
     seed:int=0, # of the initial weights
 )->nn.Module: # [B, C, H, W] -> [B, K]
-    """A residual network for small images: a convolution of stride 2, a block for each width, mean, linear.
+    """A residual network for small images: a convolution, pooling, blocks that each halve the image, mean, linear.
 
     Source: [He et al. 2016](https://arxiv.org/abs/1512.03385). Raises `ValueError` for images under 16 pixels.
     """
@@ -261,8 +260,8 @@ def _resnet_small(
     if min(height, width) < 16:
         raise ValueError(f"resnet_small needs images of at least 16 pixels, got {height}x{width}; use `cnn` or `mlp`")
     with seeded(seed):
-        blocks = [_Residual(a, b, 1 + (i > 0)) for i, (a, b) in enumerate(zip((widths[0], *widths), widths))]
-        return nn.Sequential(*_conv(in_channels, widths[0], 3, 2), nn.ReLU(), *blocks,
+        blocks = [_Residual(a, b, 2) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True)]
+        return nn.Sequential(*_conv(in_channels, widths[0], 3), nn.ReLU(), nn.MaxPool2d(2), *blocks,
                              nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_classes))
 
 # %% ../nbs/02_models.ipynb #55601478
