@@ -712,6 +712,15 @@ def load_detector(
     with seeded(0): network = DetectorNet()  # making layers draws numbers, which must not show outside
     return network, load_weights(path, network)
 
+# %% ../nbs/04b_score_gallery.ipynb #c019bc39
+def _learned_there(
+    name:str, # of samples, as in `Samples.name`
+    learned_from:Sequence[str], # names of data sets
+)->bool:
+    "Whether samples go by the name of one of the data sets, or of a part of it (\"fashion-mnist-5v3\")."
+    def plain(name): return "".join(c for c in name.lower() if c.isalnum())
+    return any(plain(name).startswith(plain(there)) for there in learned_from)
+
 # %% ../nbs/04b_score_gallery.ipynb #31857ca7
 @SCORES.register()
 class _Detector(Curves):
@@ -724,9 +733,17 @@ class _Detector(Curves):
     ):
         self.path = path
 
+    @property
+    def learned_from(self)->tuple[str, ...]:
+        "Data sets that the weights were fitted on, by all their names; of weights that do not say, none."
+        return tuple(load_detector(self.path)[1].get("learned_from", ()))
+
     def check(self, model, samples):
-        "The weights must be there before training."
-        load_detector(self.path)
+        "The weights must be there before training; a warning for samples that they learned from."
+        if _learned_there(samples.name, self.learned_from):
+            warnings.warn(f"the weights of {self.name!r} were fitted on {self.learned_from[0]!r}: on {samples.name!r} "
+                          "its result is in domain and says nothing about other data; leave it out of comparisons, "
+                          "or train other weights (04e_detector)", stacklevel=2)
 
     def values(self):
         "Probability of a wrong label."

@@ -146,7 +146,7 @@ class Score(Hook):
         "Further columns for the table, such as groups."
         return {}
 
-# %% ../nbs/04_scores.ipynb #fd76b7b9
+# %% ../nbs/04_scores.ipynb #37c81bb3
 def _in_parts(event:Callable)->Callable:
     "An event that gets a batch in parts where it holds a sample twice."
     @functools.wraps(event)
@@ -303,12 +303,12 @@ class ScoreSet(Hook):
     def ask(self,
         question:Callable[[Score], None], # of each score; a `ValueError` says that it cannot run
     )->"ScoreSet": # itself
-        "Leave out what came with \"all\" and cannot run. Raises the `ValueError` of a score that was asked for by name."
+        "Leave out what came with 'all' and cannot run. Raises the `ValueError` of a score that was asked for by name."
         for score in list(self.scores):
             try:
                 question(score)
             except ValueError as error:
-                if getattr(score, "asked", True): raise
+                if score.asked: raise
                 self.left_out[score.name] = str(error)
                 self.seconds.pop(score.name)
         self.scores = [score for score in self.scores if score.name not in self.left_out]
@@ -319,7 +319,7 @@ class ScoreSet(Hook):
         if event != "eval_batch": return super().listens(event)
         return self.dynamics == "eval" and any({"eval", "embeddings"} & set(s.needs) for s in self.scores)
 
-# %% ../nbs/04_scores.ipynb #97ba5803
+# %% ../nbs/04_scores.ipynb #71963f97
 def _without_evaluation(scores:ScoreSet)->None:
     "Refuse scores that logits of training steps do not suffice for, and say where the others are measured."
     def without_embeddings(score):
@@ -545,7 +545,7 @@ class Characterization(Result):
         without = "".join(f"<p>{html.escape(line)}</p>" for line in _without(self))
         return f"<p>{size}</p>{self.summary().to_html()}{without}"
 
-# %% ../nbs/04_scores.ipynb #e8c0081e
+# %% ../nbs/04_scores.ipynb #be253b74
 def _without(result:Characterization)->list[str]:
     "A line for each score that could not run."
     return [f"{name} was left out: {why}" for name, why in result.left_out.items()]
@@ -633,14 +633,14 @@ def _score_result(samples:Samples, name:str, runs:Sequence[ScoreSet])->ScoreResu
     facts = last.harder, last.finds_mislabeled, last.baseline, measured, last.sees_labels, tuple(last.learned_from)
     return ScoreResult(values, hardness, ambiguity, columns, *facts)
 
-# %% ../nbs/04_scores.ipynb #49fdb41b
+# %% ../nbs/04_scores.ipynb #e2e4806c
 def _mean_columns(runs:Sequence[Score], values:np.ndarray, ambiguity:np.ndarray|None)->dict[str, np.ndarray]:
     "A score's further columns, from numbers averaged over runs, so that they agree with the values beside them."
     facts = [score.facts() for score in runs]
     means = {name: np.mean([run[name] for run in facts], 0) for name in facts[0]}
     return runs[-1].columns(values.mean(0), None if ambiguity is None else ambiguity.mean(0), means)
 
-# %% ../nbs/04_scores.ipynb #2d581adf
+# %% ../nbs/04_scores.ipynb #a3a29642
 def _measured(scores:ScoreSet, name:str)->str:
     "Where a score was measured, in the words that are true of how this set was fed."
     text = scores[name].measured
@@ -712,7 +712,7 @@ class _ByEpoch(Hook):
             for epoch, hardness in epochs.items(): rows[name][epoch - 1] = hardness.numpy()
         return rows
 
-# %% ../nbs/04_scores.ipynb #1da79c08
+# %% ../nbs/04_scores.ipynb #e80e5394
 def _settling(by_epoch:dict[str, np.ndarray])->pd.DataFrame: # index: epoch, a column per score
     "Spearman correlation of each epoch's hardness with that of the last epoch."
     frames = {name: pd.DataFrame(rows.T, columns=range(1, len(rows) + 1)).dropna(axis=1).rank()
@@ -752,14 +752,14 @@ def _judge_from_outside(scores:ScoreSet, build:Callable, samples:Samples, traini
         for score in blind:
             if score.folds == folds: score.take_probs(torch.arange(len(samples)), probs, torch.from_numpy(samples.y))
 
-# %% ../nbs/04_scores.ipynb #561485af
+# %% ../nbs/04_scores.ipynb #8d9eab23
 class _DuringFit(ScoreSet):
     "A set of scores that waits with the trained model until all hooks are through."
 
     def after_fit(self, model:nn.Module, samples:Samples)->None:
         "Not yet."
 
-# %% ../nbs/04_scores.ipynb #edc3402e
+# %% ../nbs/04_scores.ipynb #195b7375
 class _Seen(Hook):
     "Which weights the evaluation pass of an epoch sees."
     order = -2
@@ -774,12 +774,12 @@ class _Seen(Hook):
 
     def load_state_dict(self, state:dict)->None: self.weights = state["weights"]
 
-# %% ../nbs/04_scores.ipynb #c71ab6e7
+# %% ../nbs/04_scores.ipynb #c22d7086
 def _fingerprint(model:nn.Module)->int:
     "A number that differs between weights that differ."
     return checksum(*(np.atleast_1d(value.detach().float().cpu().numpy()) for value in model.state_dict().values()))
 
-# %% ../nbs/04_scores.ipynb #1fcc0151
+# %% ../nbs/04_scores.ipynb #250ca376
 def _end(scores:ScoreSet, model:nn.Module, samples:Samples, seen:_Seen, seed:int)->None:
     "What is measured on the trained model; scores of the last epoch again, where a hook has changed the weights since."
     late = [score for score in scores if score.at_end and {"eval", "embeddings"} & set(score.needs)]
@@ -790,12 +790,37 @@ def _end(scores:ScoreSet, model:nn.Module, samples:Samples, seen:_Seen, seed:int
             again.evaluate(model, samples)
         ScoreSet.after_fit(scores, model, samples)
 
-# %% ../nbs/04_scores.ipynb #a1780f61
+# %% ../nbs/04_scores.ipynb #cbde2873
 def _tell(scores:ScoreSet, training:Training, seed:int)->None:
     "What a score may want to know of a run: its batch size and, to draw numbers, its seed."
     for score in scores:
         score.batch_size = training.batch_size
         if score.draws and score.seed is None: score.seed = seed
+
+# %% ../nbs/04_scores.ipynb #c9c5696a
+def _knowledge(model:nn.Module, samples:Samples)->tuple[bool, float, float]: # far above chance?, accuracy, chance
+    "Whether a model knows up to 2,000 of the samples; chance is the share of the largest class."
+    rows = np.sort(np.random.default_rng(0).permutation(len(samples))[:2000])
+    y, logits = torch.from_numpy(samples.y[rows]), torch.from_numpy(predict_logits(model, samples.subset(rows)))
+    accuracy, sureness = float((logits.argmax(1) == y).float().mean()), float(label_probs(logits, y).mean())
+    shares = np.bincount(y) / len(y)
+    chance, guess = float(shares.max()), float(np.square(shares).sum())   # of the largest class; of guessing by shares
+    margin = max(4 * np.sqrt(chance * (1 - chance) / len(y)), .15 * (1 - chance))     # four binomial deviations
+    known = accuracy > chance + margin and sureness > guess + .125 * (1 - guess)
+    return bool(known), accuracy, chance
+
+# %% ../nbs/04_scores.ipynb #9cc5d347
+def _check_fresh(scores:ScoreSet, model:nn.Module, samples:Samples)->None:
+    "Warn of a module that knows the samples before training; refuse it where it is to judge samples out of sample."
+    known, accuracy, chance = _knowledge(model, samples)
+    if not known: return
+    what = (f"the given model knows these samples before training: accuracy {accuracy:.1%}, and the largest class "
+            f"is {chance:.1%} of them")
+    remedy = "pass a name like 'lenet', or a function that builds a fresh model"
+    if folded := [score.name for score in scores if "out_of_sample" in score.needs]:
+        raise ValueError(f"{what}; {folded} judge each sample by a model that has not seen it, and every fold would "
+                         f"start from these weights; {remedy}")
+    warnings.warn(f"{what}; the dynamics of a finished model say little about them; {remedy}", stacklevel=3)
 
 # %% ../nbs/04_scores.ipynb #649eda7d
 def characterize(
@@ -827,6 +852,7 @@ def characterize(
         trained, watching = build(seed + run).to(device), _DuringFit(asked.scores, dynamics)
         _tell(watching, training, seed + run)
         _check_run(watching, trained, samples, training.n_epochs)
+        if isinstance(model, nn.Module): _check_fresh(watching, trained, samples)
         noted, seen = _ByEpoch(watching), _Seen()
         beside = [watching, seen, *([noted] if {"by_epoch", "settling"} & set(keep) else [])]
         place = folder and Path(folder) / (f"run-{run}" if runs > 1 else "")

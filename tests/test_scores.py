@@ -1,11 +1,13 @@
 """Scores beyond their notebook: side effects, resuming, tables, odd ids, wrong input, independent implementations."""
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
@@ -15,7 +17,7 @@ from ambiguity_nb.hardness_types import inject
 from ambiguity_nb.models import build_model, evaluating
 from ambiguity_nb.replay import characterize_trees, replay
 from ambiguity_nb.score_gallery import _dropout_members, margin
-from ambiguity_nb.scores import SCORES, Score, ScoreSet, characterize
+from ambiguity_nb.scores import SCORES, Running, Score, ScoreSet, _knowledge, characterize
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Hook, HookError, KeepBest, Measure, Patience, Training, evaluate, fit, new_lows
 
@@ -197,6 +199,196 @@ def test_early_stopping_leaves_every_score_whole(planted):
     assert 3 <= len(stopped.history) < 30
     assert np.isfinite(stopped.frame.select_dtypes("number")).all(axis=None)
     assert stopped.curves.shape == (len(stopped.history), len(train))
+
+
+def validated(planted):
+    "Four fifths to train on, and hooks that stop early by the rest and put the best weights back."
+    train, validation = planted.samples.split((.8, .2))
+    measure = Measure(lambda model: {"val_loss": evaluate(model, validation)["loss"]})
+    return train, [measure, KeepBest(), Patience(2, new_lows)]
+
+
+class Undo(Hook):
+    "Puts first weights back after the second epoch, or when all is over: none of our own hooks."
+    def __init__(self, at): self.at = at
+
+    def before_fit(self, model, samples, n_epochs): self.weights = copy.deepcopy(model.state_dict())
+
+    def after_epoch(self, epoch, model, samples, metrics):
+        if self.at == "epoch" and epoch == 2: model.load_state_dict(self.weights)
+
+    def after_fit(self, model, samples):
+        if self.at == "end": model.load_state_dict(self.weights)
+
+
+@pytest.mark.parametrize("how", ["none", "best", "epoch", "end"])
+def test_scores_of_the_last_epoch_are_those_of_the_model_returned(how, planted, tmp_path):
+    train, stopping = validated(planted)
+    hooks = {"none": [], "best": stopping, "epoch": [Undo("epoch")], "end": [Undo("end")]}[how]
+    training = Training(n_epochs=30 if how == "best" else 2, lr=2e-2)
+    late = [name for name, s in SCORES.items() if "last epoch" in s().measured or name in ("allsh", "last_loss")]
+    assert {"last_loss", "entropy", "cleanlab", "prototypicality"} <= set(late)
+    found = characterize(small, train, late, training, hooks=hooks, folder=tmp_path)
+    assert how != "best" or len(found.history) < 30
+    again = ScoreSet(late).start(len(train), 10, 1)
+    again.evaluate(found.model, train)
+    again.after_fit(found.model, train)
+    for name in late: np.testing.assert_array_equal(found.values(name), again[name].values(), err_msg=name)
+    resumed = characterize(small, train, late, training, hooks=validated(planted)[1] if how == "best" else hooks,
+                           folder=tmp_path)                             # from the checkpoint of the last epoch
+    for name in late: np.testing.assert_array_equal(resumed.values(name), found.values(name), err_msg=name)
+
+
+def test_vog_without_a_second_snapshot_is_left_out_and_never_zero(planted):
+    train, _ = validated(planted)
+    stop = Patience(0, lambda history: [False] * len(history))               # after the first epoch
+    with pytest.warns(UserWarning, match="'vog' was left out"):
+        found = characterize(small, train, ["aum", SCORES["vog"](stage="early")], Training(n_epochs=9), hooks=[stop])
+    assert len(found.history) <= 2 and ("vog" in found.left_out) != ("vog" in found.names)
+    if "vog" in found.names: assert found.values("vog").std() > 0
+
+
+def test_all_scores_of_one_epoch_leave_out_what_cannot_run_and_say_so(planted):
+    one = characterize(small, planted.samples, "all", Training(n_epochs=1))
+    assert set(one.left_out) == {"vog"} and set(one.names) == set(SCORES) - {"vog"}
+    assert "at least 2 epochs" in one.left_out["vog"]
+    assert "left out: vog" in repr(one) and "vog was left out" in one._repr_html_()
+    with pytest.raises(ValueError, match="at least 2 epochs"):
+        characterize(small, planted.samples, ["all", SCORES["vog"]().named("mine")], Training(n_epochs=1))
+    trained = characterize(small, planted.samples, "all", Training(n_epochs=2), dynamics="train")
+    assert set(trained.left_out) == {"prototypicality"}
+    arrays = replay(np.random.default_rng(0).normal(size=(1, 500, 10)), planted.samples)
+    assert {"vog", "grand", "allsh", "prototypicality"} <= set(arrays.left_out)
+    assert "input_gradients" in arrays.left_out["vog"]
+
+
+def test_measured_tells_how_the_numbers_came(planted):
+    train, eval_ = (characterize(small, planted.samples, ["data_maps", "aum", "last_loss"], Training(n_epochs=2),
+                                 dynamics=dynamics).summary().measured for dynamics in ("train", "eval"))
+    assert eval_["data_maps"] == "evaluation pass after each epoch"
+    assert train["data_maps"] == "training steps of each epoch" and train["last_loss"].startswith("training steps of")
+    assert train["aum"] == eval_["aum"] == "training steps, before each update"
+    saved = replay(np.zeros((2, 500, 10)), planted.samples, ["data_maps", "aum"]).summary().measured
+    assert set(saved) == {"given logits of each epoch"}
+    trees = characterize_trees(GradientBoostingClassifier(n_estimators=3), load_samples("wine")).summary().measured
+    assert trees["data_maps"] == trees["aum"] == "predictions after each round"
+    assert not trees.str.contains("epoch|training step|evaluation").any()
+    assert not saved.str.contains("evaluation|before each update").any()
+
+
+def test_groups_and_issues_agree_with_the_values_beside_them():
+    noisy = inject(load_samples("breast-cancer"), "uniform", .2).samples
+    found = characterize("tabular_mlp", noisy, ["data_iq", "data_maps", "cleanlab", "forgetting"],
+                         Training(n_epochs=5, lr=3e-3), runs=3)
+    frame = found.frame
+    sure = frame.data_iq_ambiguity <= frame.data_iq_ambiguity.median()
+    assert ((frame.data_iq_group == "easy") == (sure & (frame.data_iq_values >= .75))).all()
+    assert ((frame.data_iq_group == "hard") == (sure & (frame.data_iq_values <= .25))).all()
+    rest = frame[frame.data_maps_group != "ambiguous"]
+    assert ((rest.data_maps_group == "easy") == (rest.data_maps_values >= .5)).all()
+    least = frame.data_maps_ambiguity[frame.data_maps_group == "ambiguous"].min()
+    assert (rest.data_maps_ambiguity <= least).all()
+    assert (frame.forgetting_unforgettable == (frame.forgetting_values == 0)).all()
+    assert found["data_maps"].columns["correctness"].shape == (len(noisy),)
+    clear = frame.cleanlab_values > .9                          # a label that is believed in the mean is no issue
+    assert not frame.cleanlab_issue[clear].any() and frame.cleanlab_issue[frame.cleanlab_values < .05].all()
+
+
+def test_a_sample_that_is_twice_in_a_batch_counts_twice_outside_a_set_too():
+    rows, logits = torch.tensor([0, 1, 0, 2, 0]), torch.tensor([[2., 0.], [1., 0.], [0., 4.], [1., 0.], [0., 1.]])
+    y = torch.zeros(5, dtype=torch.int64)
+    for name in ("aum", "forgetting", "loss", "data_maps", "el2n", "conf_agree"):
+        alone, together = SCORES[name](), ScoreSet(name).start(3, 2, 3)
+        alone.start(3, 2, 3)
+        if "train" in alone.needs:
+            alone.train_batch(rows, logits, y)
+            together.train_batch(rows, logits, y)
+        else:
+            alone.eval_batch(rows, logits, y, embeddings=None)
+            together.eval_batch(rows, logits, y)
+        np.testing.assert_array_equal(alone.values(), together[name].values(), err_msg=name)
+    aum = SCORES["aum"]()
+    aum.start(3, 2, 1)
+    aum.train_batch(rows, logits, y)
+    assert list(aum.values()) == [-1, 1, 1]                                  # margins 2, -4 and -1 of sample 0
+    running = Running(2)
+    running.add(torch.tensor([0, 0]), torch.tensor([1., 3.]))
+    assert running.mean()[0] == 2 and running.std()[0] == 1 and list(running.count) == [2, 0]
+
+
+def test_a_module_that_knows_the_samples_is_told_from_a_fresh_one(planted):
+    samples, outside = planted.samples, SCORES["cleanlab"](out_of_sample=True, folds=2)
+    trained = small()
+    fit(trained, samples, Training(n_epochs=8, lr=5e-3))
+    with pytest.warns(UserWarning, match=r"accuracy \d\d\.\d%, and the largest class is 1\d\.\d%") as warned:
+        characterize(trained, samples, ["aum", "loss"], Training(n_epochs=1))
+    assert len(warned) == 1
+    with pytest.raises(ValueError, match=r"\['cleanlab'\] judge each sample.*a function that builds a fresh model"):
+        characterize(trained, samples, outside, Training(n_epochs=1), hooks=[Interrupt(1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert characterize(small(), samples, outside, Training(n_epochs=1)).names == ["cleanlab"]
+
+
+def test_knowledge_is_more_than_the_share_of_a_large_class_and_more_than_luck():
+    rng = np.random.default_rng(0)
+    y = (rng.random(1000) < .1).astype(np.int64)                             # nine in ten are of class 0
+    rare = from_arrays(rng.normal(size=(1000, 5)).astype(np.float32), y)
+    always = nn.Linear(5, 2)
+    nn.init.zeros_(always.weight)
+    with torch.no_grad(): always.bias.copy_(torch.tensor([6., 0.]))          # accuracy .9, and sure of it
+    assert _knowledge(always, rare)[0] is False
+    two = load_samples("two-gaussians")
+    fresh = [build_model("tabular_mlp", two, seed=seed) for seed in range(60)]
+    known = [_knowledge(model, two) for model in fresh]
+    assert max(accuracy for _, accuracy, _ in known) > .8 and not any(found for found, _, _ in known)
+    fit(fresh[0], two, Training(n_epochs=2))
+    assert _knowledge(fresh[0], two)[0]
+
+
+def test_hardness_by_epoch_ends_with_the_hardness(planted, found):
+    kept = characterize(small, planted.samples, "all", Training(n_epochs=6, lr=5e-3), keep=["by_epoch", "settling"])
+    assert found.by_epoch is None and "aum" in kept.by_epoch and not {"random", "allsh"} & set(kept.by_epoch)
+    for name, rows in kept.by_epoch.items():
+        assert rows.shape == (6, 500) and rows.dtype == np.float32
+        np.testing.assert_allclose(rows[-1], kept.hardness(name), rtol=1e-5, atol=1e-6, err_msg=name)
+    assert np.isnan(kept.by_epoch["vog"][0]).all() and np.isfinite(kept.by_epoch["aum"]).all()
+    pd.testing.assert_frame_equal(kept.settling, found.settling)
+    logits = np.random.default_rng(0).normal(size=(3, 500, 10))
+    assert replay(logits, planted.samples, "loss", keep=["by_epoch"]).by_epoch["loss"].shape == (3, 500)
+
+
+def test_a_score_that_draws_has_the_seed_of_its_run(planted):
+    class Draws(Score):
+        "Numbers of a seed."
+        name, needs, draws, finds_mislabeled, sees_labels = "drawn", (), True, False, False
+        learned_from = ("digits",)
+        def start(self, n_samples, n_classes, n_epochs): self.n = n_samples
+        def values(self): return np.random.default_rng(self.seed or 0).random(self.n) + 1000 * self.batch_size
+
+    fixed = Draws().named("fixed")
+    fixed.seed = 7
+    found = characterize(small, planted.samples, [Draws, fixed], Training(n_epochs=1, batch_size=32), runs=2, seed=3)
+    for run in range(2):
+        want = np.random.default_rng(3 + run).random(500) + 32000
+        np.testing.assert_array_equal(found["drawn"].values[run], want)
+    np.testing.assert_array_equal(found["fixed"].values[0], found["fixed"].values[1])
+    assert found["drawn"].sees_labels is False and found["drawn"].learned_from == ("digits",)
+
+
+def test_names_as_labels_in_replay():
+    logits, names = np.random.default_rng(0).normal(size=(2, 4, 3)), np.array(["cat", "ant", "bee", "cat"])
+    with pytest.warns(UserWarning, match=r"order of sorted names, \['ant', 'bee', 'cat'\]"):
+        found = replay(logits, names, "loss")
+    want = replay(logits, np.array([2, 0, 1, 2]), "loss")
+    np.testing.assert_array_equal(found.values("loss"), want.values("loss"))
+    assert found.samples.classes == ("ant", "bee", "cat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = replay(logits, names.astype(object), "loss", classes=["cat", "bee", "ant"])
+    np.testing.assert_array_equal(told.values("loss"), replay(logits, np.array([0, 2, 1, 0]), "loss").values("loss"))
+    with pytest.raises(ValueError, match="name 2 classes.*has 3 columns"): replay(logits, names[[0, 1, 1, 0]], "loss")
+    with pytest.raises(ValueError, match="'cat' is not among"): replay(logits, names, "loss", classes=list("abc"))
 
 
 def test_runs_differ_and_average(planted):
