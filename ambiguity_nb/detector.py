@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../nbs/04e_detector.ipynb #ae4a6c8c
+import functools
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from .core import seeded
 from .data import Samples
 from .hardness_types import inject
-from .models import save_model
+from .models import build_model, save_model
 from .score_gallery import DetectorNet
 from .scores import characterize
 from .training import Training
@@ -37,7 +38,7 @@ def _noisy_curves(
     found = characterize(model, noisy.samples, "last_loss", training, keep=["curves"], seed=seed)
     return np.ascontiguousarray(found.curves.T), noisy.flags
 
-# %% ../nbs/04e_detector.ipynb #34884f7a
+# %% ../nbs/04e_detector.ipynb #c024e501
 def _synthetic_curves(
     n:int=2000, # curves
     n_epochs:int=40, # T
@@ -60,7 +61,7 @@ def _synthetic_curves(
     logits += _remembering_noise(rng, n, n_epochs)
     return (1 / (1 + np.exp(-logits))).astype(np.float32), flags
 
-# %% ../nbs/04e_detector.ipynb #01cde0ae
+# %% ../nbs/04e_detector.ipynb #91884b8d
 def _remembering_noise(rng:np.random.Generator, n:int, n_epochs:int)->np.ndarray: # [n, T]
     "Gaussian noise of which each epoch keeps half of the one before; its size differs between samples."
     noise = rng.gamma(2, .3, n)[:, None] * rng.standard_normal((n, n_epochs))
@@ -114,17 +115,19 @@ def _check_curves(curves:np.ndarray, flags:np.ndarray, shortest:int)->None:
     if not 0 < flags.mean() < 1: raise ValueError("flags are all equal; a detector needs curves of both kinds")
 
 # %% ../nbs/04e_detector.ipynb #d38458a6
-_lessons = pd.DataFrame([  # the trainings that it learned from
-    ("lenet", "uniform", .1, 1e-3, 64), ("lenet", "asymmetric", .2, 2e-3, 128), ("lenet", "adjacent", .3, 5e-4, 32),
-    ("lenet", "instance", .4, 1e-3, 64), ("cnn", "uniform", .4, 1e-3, 64), ("cnn", "adjacent", .1, 3e-3, 128),
-    ("cnn", "instance", .2, 2e-3, 64), ("cnn", "asymmetric", .3, 1e-3, 32), ("mlp", "uniform", .2, 1e-3, 64),
-    ("mlp", "asymmetric", .1, 3e-3, 256), ("mlp", "instance", .1, 5e-4, 32), ("mlp", "adjacent", .4, 2e-3, 64)],
-    columns=["model", "kind", "prop", "lr", "batch_size"])
+_lessons = pd.DataFrame([  # the trainings that it learned from; nf is the width, where a network has one
+    ("lenet", 0, "uniform", .1, 1e-3, 64), ("lenet", 0, "asymmetric", .2, 2e-3, 128),
+    ("lenet", 0, "adjacent", .3, 5e-4, 32), ("lenet", 0, "instance", .4, 1e-3, 64),
+    ("cnn", 2, "uniform", .4, 1e-3, 64), ("cnn", 8, "adjacent", .1, 3e-3, 128),
+    ("cnn", 4, "instance", .2, 2e-3, 64), ("cnn", 8, "borderline", .3, 1e-3, 32),
+    ("mlp", 128, "uniform", .2, 1e-3, 64), ("mlp", 32, "asymmetric", .1, 3e-3, 256),
+    ("mlp", 64, "borderline", .1, 5e-4, 32), ("mlp", 128, "adjacent", .4, 2e-3, 64)],
+    columns=["model", "nf", "kind", "prop", "lr", "batch_size"])
 
-# %% ../nbs/04e_detector.ipynb #9c6b1ba3
+# %% ../nbs/04e_detector.ipynb #8e7a5cb1
 def _lesson_curves(
     samples:Samples, # with right labels
-    lessons:pd.DataFrame=_lessons, # a row per training: model, kind, prop, lr, batch_size
+    lessons:pd.DataFrame=_lessons, # a row per training: model, nf, kind, prop, lr, batch_size
     n:int=4000, # images of each training; four parts that share no image take turns
     n_epochs:int=20, # of each training
 )->list[tuple[np.ndarray, np.ndarray]]: # of each training: curves [n, T], flags [n]
@@ -134,8 +137,10 @@ def _lesson_curves(
     made = []
     for seed, lesson in enumerate(lessons.itertuples()):
         part = samples.subset(np.sort(order[seed % 4 * n:][:n]))
+        width = {"nf": lesson.nf} if lesson.nf else {}
+        model = functools.partial(build_model, lesson.model, part, seed, **width)
         training = Training(n_epochs=n_epochs, lr=lesson.lr, batch_size=lesson.batch_size)
-        made.append(_noisy_curves(lesson.model, part, lesson.kind, lesson.prop, training, seed))
+        made.append(_noisy_curves(model, part, lesson.kind, lesson.prop, training, seed))
     return made
 
 # %% ../nbs/04e_detector.ipynb #e80aa056
@@ -158,7 +163,7 @@ def _make_detector(
                n_epochs=n_epochs, n_synthetic=n_synthetic, n_steps=n_steps, torch=torch.__version__.split("+")[0])
     return network
 
-# %% ../nbs/04e_detector.ipynb #25b1bcdb
+# %% ../nbs/04e_detector.ipynb #e65bd271
 @contextmanager
 def _one_thread():
     "One thread of torch inside, so that sums are taken in one order; as many as before afterwards."
@@ -167,7 +172,7 @@ def _one_thread():
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/04e_detector.ipynb #e2d5dba2
+# %% ../nbs/04e_detector.ipynb #89d55f27
 def _spellings(name:str)->list[str]:
     "A data set's name and other spellings of it."
     return list(dict.fromkeys([name, name.replace("-", ""), name.replace("-", "_")]))

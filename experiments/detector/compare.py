@@ -6,7 +6,7 @@
 writes comparison.parquet beside this file: one AUROC per training (data, kind, prop, data_seed), number of epochs that
 were read, and score. `first` are the weights of the first release, which learned from the digits of mnist-5k. Needs
 the files of MNIST (AMBIGUITY_NB_DATA names their folder) and 15,000 images of CIFAR-10 (arrays x [N, 3, 32, 32] uint8
-and y [N], from one or more .npz files). Each data seed has images of its own for MNIST and CIFAR-10, five times 3,000
+and y [N], from one or more .npz files). Each data seed has images of its own for MNIST and CIFAR-10, 2,000 and 3,000
 that no two draws share; the table and mnist-5k have the same rows each time, and other wrong labels and weights.
 About 70 trainings, a quarter of an hour on one core.
 """
@@ -25,7 +25,7 @@ from ambiguity_nb.scores import SCORES, characterize
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Training
 
-N_SEEDS, N_IMAGES = 5, 3000
+N_SEEDS = 5
 NOISE = [(kind, prop) for kind in ("uniform", "adjacent", "instance") for prop in (.1, .4)]
 
 
@@ -36,10 +36,10 @@ def cifar10(paths: list[str]) -> Samples:
     return from_arrays(x, y.astype(np.int64), name="cifar10")
 
 
-def draws(samples: Samples) -> list[Samples]:
+def draws(samples: Samples, n: int) -> list[Samples]:
     "As many parts as there are data seeds; no two share an image."
     order = np.random.default_rng(11).permutation(len(samples))
-    return [samples.subset(np.sort(order[seed * N_IMAGES:][:N_IMAGES])) for seed in range(N_SEEDS)]
+    return [samples.subset(np.sort(order[seed * n:][:n])) for seed in range(N_SEEDS)]
 
 
 def read(path: str | None, curves: np.ndarray) -> np.ndarray:
@@ -69,8 +69,8 @@ def main() -> None:
     parser.add_argument("--cifar10", required=True, nargs="+", help=".npz files with CIFAR-10 images")
     options = parser.parse_args()
     digits, table = load_samples("mnist-5k"), load_samples("breast-cancer", "all")
-    plan = {"mnist": (draws(load_samples("mnist")), "lenet", 10, 1e-3, NOISE),
-            "cifar10": (draws(cifar10(options.cifar10)), "lenet", 15, 1e-3, NOISE),
+    plan = {"mnist": (draws(load_samples("mnist"), 2000), "lenet", 10, 1e-3, NOISE),
+            "cifar10": (draws(cifar10(options.cifar10), 3000), "lenet", 15, 1e-3, NOISE),
             "breast-cancer": ([table] * N_SEEDS, "tabular_mlp", 10, 3e-3, [n for n in NOISE if n[0] != "adjacent"]),
             "mnist-5k": ([digits] * N_SEEDS, "lenet", 10, 1e-3, [("uniform", .1), ("adjacent", .4)])}
     rows, path = [], Path(__file__).with_name("comparison.parquet")
