@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--cifar10", required=True, nargs="+", help=".npz files with CIFAR-10 images")
     options = parser.parse_args()
     digits, table = load_samples("mnist-5k").subset(slice(0, 4000, 2)), load_samples("breast-cancer", "all")
-    pick = {"breast-cancer": [n for n in NOISE if n[0] != "adjacent"], "mnist": NOISE,  # two classes: adjacent is uniform
-            "cifar10": [("uniform", .1), ("uniform", .4), ("instance", .1)],
+    pick = {"breast-cancer": [n for n in NOISE if n[0] != "adjacent"],  # of two classes: that is uniform
+            "mnist": NOISE, "cifar10": [("uniform", .1), ("uniform", .4), ("instance", .1)],
             "mnist-5k": [("uniform", .1), ("adjacent", .4)]}
     plan = {"breast-cancer": ([table] * N_SEEDS, "tabular_mlp", 10, 3e-3),
             "mnist": (draws(load_samples("mnist"), 2000), "lenet", 10, 1e-3),
