@@ -92,6 +92,14 @@ def _wine()->Samples:
 
     return _sklearn_table("wine", load_wine())
 
+# %% ../nbs/00b_sources.ipynb #d191ab1e
+@DATASETS.register("digits-table")
+def _digits_table()->Samples:
+    "The 1,797 small digits as a table of 64 gray levels, shipped with scikit-learn."
+    from sklearn.datasets import load_digits
+
+    return _sklearn_table("digits-table", load_digits())
+
 # %% ../nbs/00b_sources.ipynb #10a2c3c5
 def _folder(data_folder:str|Path|None)->Path:
     "Where the files of data sets lie."
