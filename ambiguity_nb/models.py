@@ -315,6 +315,13 @@ def build_model(
     raise TypeError(f"model {getattr(build, '__name__', name)!r} returned a {type(model).__name__}; "
                     "expected an nn.Module")
 
+# %% ../nbs/02_models.ipynb #038698e9
+def _build_network(name:str|Callable, samples:Samples, seed:int)->nn.Module:
+    "As `build_model`, where an estimator will not do."
+    model = build_model(name, samples, seed=seed)
+    _refuse_trees(model, samples)
+    return model
+
 # %% ../nbs/02_models.ipynb #a66a451f
 def _sizes(build:Callable, name:str, samples:Samples)->dict:
     "What a network takes from the samples; refuses one for other samples."
