@@ -145,7 +145,8 @@ def from_arrays(
 )->Samples:
     """`Samples` from arrays, tensors or lists.
 
-    Raises `ValueError` as `Samples` does, and for float labels and labels that `classes` lacks.
+    Raises `ValueError` as `Samples` does, and for float labels, labels that `classes` lacks, and numbers with gaps
+    where no `classes` are given.
     """
     x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asanyarray(x)
     y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
@@ -176,14 +177,25 @@ def _encode_labels(y:np.ndarray, classes:Sequence[str]|None)->tuple[np.ndarray, 
     if y.dtype.kind == "f":
         raise ValueError(f"labels have dtype {y.dtype}; expected whole numbers or names. "
                          "Use y.astype(int) if they are classes")
+    if y.dtype.kind == "b" and classes is None: classes = "01"
     if y.dtype.kind in "iub":
-        y = y.astype(np.int64)
-        return y, tuple(map(str, range(int(y.max()) + 1))) if classes is None else tuple(classes)
+        return (y := y.astype(np.int64)), _numbers(y) if classes is None else tuple(classes)
     names = tuple(sorted({str(v) for v in y})) if classes is None else tuple(map(str, classes))
     codes = pd.Index(names).get_indexer([str(v) for v in y]).astype(np.int64)
     if (codes < 0).any():
         raise ValueError(f"label {str(y[codes < 0][0])!r} is not among the classes {list(names)}; add it to `classes`")
     return codes, names
+
+# %% ../nbs/00_data.ipynb #e00f18c9
+def _numbers(y:np.ndarray)->tuple[str, ...]: # K names
+    "The numbers 0..K-1 as names of classes; refuses gaps, since nobody said whether these are classes without samples."
+    present = np.unique(y)
+    if present[0] >= 0 and len(present) == present[-1] + 1: return tuple(map(str, present))
+    if present[0] < 0: raise ValueError(f"labels go from {present[0]} to {present[-1]}; expected 0 and more, or names")
+    shown = f"{present[:5].tolist()}{' ...' * (len(present) > 5)}"
+    raise ValueError(f"labels {shown} leave out {present[-1] + 1 - len(present)} of the numbers 0..{present[-1]}; pass "
+                     "`classes` with all names if these are classes without samples, or y.astype(str) to have only "
+                     f"the {len(present)} that occur")
 
 # %% ../nbs/00_data.ipynb #1e41056a
 @patch

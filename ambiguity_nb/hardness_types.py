@@ -115,7 +115,7 @@ class _HardnessTypes(Registry):
         meaning:str="", # of the severity
         limits:tuple[float, float]=(0., np.inf), # severity must lie above the first and not above the second
         table_limits:tuple[float, float]|None=None, # for tables, where they differ
-        chances:Callable|None=None, # (samples, rng, severity, ...) -> how likely each is chosen [N]; all alike when None
+        chances:Callable|None=None, # (samples, rng, severity, ...) -> chance of each to be chosen [N]; alike when None
     )->Callable: # a decorator that returns the function unchanged
         "Make a function known as a hardness type; its facts become its attributes."
         return super().register(
@@ -261,7 +261,7 @@ def _instance(
     scores[np.arange(len(rows)), samples.y[rows]] = -np.inf
     return scores.argmax(1)
 
-# %% ../nbs/01_hardness_types.ipynb #db948488
+# %% ../nbs/01_hardness_types.ipynb #da71bf8f
 def _out_of_fold(
     samples:Samples, # to be judged
     rng:np.random.Generator, # of the folds
@@ -276,13 +276,14 @@ def _out_of_fold(
         for rows in _pieces(np.flatnonzero(fold == k)): logits[rows] = model(samples.normalize(samples.x[rows])).numpy()
     return logits
 
-# %% ../nbs/01_hardness_types.ipynb #f41a8835
+# %% ../nbs/01_hardness_types.ipynb #6e51d6cf
 def _near_the_boundary(
     samples, rng, severity, # as a hardness type gets them
     confusion:np.ndarray|None=None, # [N, K] probabilities of a model that has not seen the samples
 )->np.ndarray: # [N] float64, between exp(-severity) and 1
     "How likely each sample is chosen: the likelier, the lower its margin ranks."
-    scores, rows = _out_of_fold(samples, rng) if confusion is None else np.array(confusion, float), np.arange(len(samples))
+    scores = _out_of_fold(samples, rng) if confusion is None else np.array(confusion, float)
+    rows = np.arange(len(samples))
     if scores.shape != (len(samples), samples.n_classes):
         raise ValueError(f"`confusion` has shape {scores.shape}; to choose samples by their margins it must hold "
                          f"probabilities ({len(samples)}, {samples.n_classes})")
@@ -291,7 +292,7 @@ def _near_the_boundary(
     rank = np.argsort(np.argsort(own - scores.max(1), kind="stable"))
     return np.exp(-severity * rank / max(len(samples) - 1, 1))
 
-# %% ../nbs/01_hardness_types.ipynb #6605bf82
+# %% ../nbs/01_hardness_types.ipynb #4cb6bd3a
 @HARDNESS_TYPES.register(
     "borderline", group="mislabeled", alters="label", severity=10., severities=(3., 10., 30.),
     meaning="log of how much likelier the smallest margin is than the largest", chances=_near_the_boundary)
@@ -529,9 +530,9 @@ def _columns(samples:Samples, features:Sequence|int|None)->list[int]:
     "Positions of columns given by name or position, or of the most informative ones (a third when None)."
     names = list(samples.features or map(str, range(samples.shape[0])))
     if features is None: features = max(1, len(names) // 3)
-    if isinstance(features, int) and 0 < features <= len(names): return list(_informative_features(samples)[:features])
-    listed = [] if isinstance(features, int) else features
-    columns = [names.index(f) if f in names else f for f in listed]
+    if is_number := isinstance(features, (int, np.integer)):
+        if 0 < features <= len(names): return list(_informative_features(samples)[:features])
+    columns = [] if is_number else [names.index(f) if f in names else f for f in features]
     if not columns or not all(isinstance(c, (int, np.integer)) and 0 <= c < len(names) for c in columns):
         raise ValueError(f"`features` {features} are not all columns; choose names from {names}, "
                          f"positions 0..{len(names) - 1}, or how many of them, 1..{len(names)}")
@@ -752,13 +753,13 @@ def _altered(plan:_Plan, samples:Samples, rows:np.ndarray, rng:np.random.Generat
     raise ValueError(f"the hardness type {plan.kind!r} gave {new.dtype} {new.shape}; expected {old.dtype} {expected}, "
                      f"a new {plan.made.alters} for each of {len(rows)} rows")
 
-# %% ../nbs/01_hardness_types.ipynb #f76e9437
+# %% ../nbs/01_hardness_types.ipynb #5f46e06d
 def _stream(plan:_Plan, seed:int, purpose:int)->np.random.Generator:
     "Random numbers of one type and seed: 0 for the choice of samples, 1 for what becomes of them."
     name = HARDNESS_TYPES.name_of(plan.made)  # the same by name, by address and by function
     return np.random.default_rng([seed, zlib.crc32(name.encode()), purpose])
 
-# %% ../nbs/01_hardness_types.ipynb #a737c67a
+# %% ../nbs/01_hardness_types.ipynb #e718442f
 def _order(
     plan:_Plan, # whose `chances` say how much likelier one sample is chosen than another
     samples:Samples, # untouched

@@ -6,6 +6,7 @@
 __all__ = ['replay', 'replay_models', 'characterize_trees', 'aum_flags']
 
 # %% ../nbs/04d_replay.ipynb #c2bd2a84
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,20 +14,25 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .data import Samples
+from .core import check_choice
+from .data import Samples, from_arrays
 from .models import evaluating, logits_and_embeddings, model_device
-from .scores import Characterization, Score, ScoreSet, characterize, collect
+from .scores import Characterization, Score, ScoreSet, _ByEpoch, _settling, characterize, collect
 from .training import Training
 
 # %% ../nbs/04d_replay.ipynb #8ceedcf6
-def _feedable(scores, given:set[str])->list[Score]:
-    "Score objects that what is given suffices for; with 'all', those among all."
-    made = list(ScoreSet(scores))
-    short = [score for score in made if not set(score.needs) <= given]
-    if not short or scores == "all": return [score for score in made if score not in short]
-    lacking = sorted(set().union(*(score.needs for score in short)) - given)
-    raise ValueError(f"{[score.name for score in short]} need {lacking}, which is not there; choose from "
-                     f"{sorted(s.name for s in ScoreSet() if set(s.needs) <= given)}, or use `characterize`")
+def _feedable(scores, given:set[str])->ScoreSet:
+    "Scores that what is given suffices for; of 'all', the others are left out."
+    watching = ScoreSet(scores)
+    lacking = {score.name: sorted(set(score.needs) - given) for score in watching}
+    if short := [score.name for score in watching if score.asked and lacking[score.name]]:
+        raise ValueError(f"{short} need {sorted(set().union(*(lacking[name] for name in short)))}, which is not there; "
+                         f"choose from {sorted(s.name for s in ScoreSet() if set(s.needs) <= given)}, "
+                         "or use `characterize`")
+
+    def check(score):
+        if lacking[score.name]: raise ValueError(f"it needs {lacking[score.name]}, which is not there")
+    return watching.ask(check)
 
 # %% ../nbs/04d_replay.ipynb #7d0d02c5
 _rows = 8192  # samples fed at a time
@@ -43,6 +49,27 @@ def _feed(scores:ScoreSet, logits, y:np.ndarray, embeddings=None, probs:bool=Fal
         scores.train_batch(*batch)
         scores.eval_batch(*batch, features)
 
+# %% ../nbs/04d_replay.ipynb #c949847c
+def _play(
+    scores:ScoreSet, # not yet started
+    stages:Iterable, # arrays [N, K], of each epoch or round
+    n_stages:int, # T
+    samples:Samples, # N samples
+    keep:Sequence[str]=(), # "by_epoch", "settling"
+    **rest, # for `_feed`
+)->Characterization: # without model
+    "The result of stages that are fed one after another."
+    for wanted in keep: check_choice(wanted, ("by_epoch", "settling"), "thing to keep")
+    scores.start(len(samples), samples.n_classes, n_stages, samples.ids)
+    noted = _ByEpoch(scores)
+    for number, stage in enumerate(stages, 1):
+        _feed(scores, stage, samples.y, **rest)
+        if keep: noted.after_epoch(number, None, samples, {})
+    found, by_epoch = collect(scores, samples), noted.hardness(n_stages)
+    if "by_epoch" in keep: found.by_epoch = by_epoch
+    if "settling" in keep: found.settling = _settling(by_epoch)
+    return found
+
 # %% ../nbs/04d_replay.ipynb #cd3b1023
 def _log_probs(probs:np.ndarray)->np.ndarray:
     "Logits that softmax to these probabilities."
@@ -55,29 +82,48 @@ def _log_probs(probs:np.ndarray)->np.ndarray:
 # %% ../nbs/04d_replay.ipynb #0d9d26e2
 def replay(
     logits:np.ndarray, # [T, N, K] float, of every epoch; memory-mapped is fine
-    samples:Samples|np.ndarray, # the samples, or only their labels [N] int
+    samples:Samples|np.ndarray, # the samples, or only their labels [N]: integers, or names of classes
     scores:str|Score|Iterable[str|Score|type[Score]]="all", # "all": every score that arrays suffice for
     *,
     probs:bool=False, # the array holds probabilities, not logits
     embeddings:np.ndarray|None=None, # [N, D] after the last epoch, for `prototypicality`
     ids:Sequence|None=None, # [N], with labels only
-    classes:Sequence[str]|None=None, # K names, with labels only
+    classes:Sequence[str]|None=None, # K names in the order of the columns, with labels only
+    keep:Sequence[str]=(), # "by_epoch": hardness after each epoch; "settling": how early a ranking settles
 )->Characterization: # without model
     """Scores from the logits that a training saved.
 
-    With labels only, the samples of the result hold the last epoch's probabilities as features.
+    With labels only, the samples of the result hold the last epoch's probabilities as features. Labels that are names
+    take their column from `classes`; without, columns are taken in the order of sorted names, with a warning.
 
     Raises `ValueError` for arrays of a wrong shape, probabilities that are none, NaN (naming the samples), and
     scores that need more.
     """
+    if not isinstance(samples, Samples): samples, classes = _numbered(logits, samples, classes)
     y = _labels(logits, samples)
     if embeddings is not None and (np.ndim(embeddings) != 2 or len(embeddings) != len(y)):
         raise ValueError(f"embeddings have shape {np.shape(embeddings)}; expected [{len(y)}, D]")
-    made = _feedable(scores, {"train", "eval"} | ({"embeddings"} if embeddings is not None else set()))
+    watching = _feedable(scores, {"train", "eval"} | ({"embeddings"} if embeddings is not None else set()))
     if not isinstance(samples, Samples): samples = _bare_samples(logits[-1], y, probs, ids, classes)
-    watching = ScoreSet(made).start(len(y), samples.n_classes, len(logits), samples.ids)
-    for epoch in logits: _feed(watching, epoch, y, embeddings, probs)
-    return collect(watching, samples)
+    given = "given probabilities of" if probs else "given logits of"
+    watching.said = {"evaluation pass after": given, "training steps, before each update": f"{given} each epoch",
+                     "snapshots of the last": f"{given} the last", "embeddings after": "given embeddings of"}
+    return _play(watching, logits, len(logits), samples, keep, embeddings=embeddings, probs=probs)
+
+# %% ../nbs/04d_replay.ipynb #2d94a98c
+def _numbered(logits:np.ndarray, y:np.ndarray, classes:Sequence[str]|None)->tuple[np.ndarray, Sequence[str]|None]:
+    "Labels as numbers of columns, and the names of these; names are looked up, and integers stay what they are."
+    y = np.asarray(np.asarray(y).tolist())       # an array of objects has the type of what it holds
+    if y.dtype.kind not in "US": return y, classes
+    coded = from_arrays(np.zeros((len(y), 1)), y, classes)
+    if np.ndim(logits) == 3 and coded.n_classes != logits.shape[2]:
+        raise ValueError(f"the labels name {coded.n_classes} classes, such as {list(coded.classes[:5])}, and the array "
+                         f"has {logits.shape[2]} columns; pass `classes` with a name for each column, in their order")
+    if classes is None:
+        shown = f"{list(coded.classes[:5])}{' ...' * (coded.n_classes > 5)}"
+        warnings.warn(f"labels are names, and the columns were taken in the order of sorted names, {shown}; "
+                      "pass `classes` with the names in the order of the columns", stacklevel=3)
+    return coded.y, coded.classes
 
 # %% ../nbs/04d_replay.ipynb #9272b4c5
 def _labels(logits:np.ndarray, samples:Samples|np.ndarray)->np.ndarray: # [N] int64
@@ -110,6 +156,7 @@ def replay_models(
     generator:torch.Generator|None=None, # shuffles the batches when given
 )->Characterization:
     "Scores of a course of training that is already there."
+    scores.said = {"training steps, before each update": "evaluation pass after each epoch"}
     scores.before_fit(snapshots[0], samples, len(snapshots))
     for epoch, model in enumerate(snapshots, 1):
         batches = samples.batches(batch_size, shuffle=generator is not None, generator=generator,
@@ -163,23 +210,29 @@ def characterize_trees(
     estimator, # a boosted classifier; fitted on the samples if it is not yet (on a copy)
     samples:Samples, # N samples; images are flattened
     scores:str|Score|Iterable[str|Score|type[Score]]="all", # "all": every score of training dynamics
+    keep:Sequence[str]=(), # "by_epoch": hardness after each round; "settling": how early a ranking settles
 )->Characterization: # `model` is the fitted estimator
     """Scores over the rounds of a boosted ensemble.
 
     Raises `TypeError` for an estimator without stages, `ValueError` for scores that need gradients or embeddings,
     and for other classes than those of the samples.
     """
-    made, x = _feedable(scores, {"train", "eval"}), samples.x.reshape(len(samples), -1)
+    watching, x = _feedable(scores, {"train", "eval"}), samples.x.reshape(len(samples), -1)
     estimator = _fitted(estimator, x, samples)
     n_rounds = sum(1 for _ in _staged_probs(estimator, x[:1]))
-    watching = ScoreSet(made).start(len(samples), samples.n_classes, n_rounds, samples.ids)
+    watching.said = {"evaluation pass after": "predictions after", "snapshots of the last": "predictions of the last",
+                     "training steps, before each update": "predictions after each round", "epoch": "round"}
+    found = _play(watching, _all_classes(estimator, x, samples), n_rounds, samples, keep, probs=True)
+    found.model = estimator
+    return found
+
+# %% ../nbs/04d_replay.ipynb #01b3c543
+def _all_classes(estimator, x:np.ndarray, samples:Samples)->Iterator[np.ndarray]: # T arrays [N, K]
+    "Probabilities after every round, zero for classes that the estimator has never seen."
     for stage in _staged_probs(estimator, x):
         probs = np.zeros((len(samples), samples.n_classes), np.float32)
         probs[:, np.asarray(estimator.classes_)] = stage
-        _feed(watching, probs, samples.y, probs=True)
-    found = collect(watching, samples)
-    found.model = estimator
-    return found
+        yield probs
 
 # %% ../nbs/04d_replay.ipynb #572eae40
 def aum_flags(

@@ -6,7 +6,9 @@
 __all__ = ['margin', 'DetectorNet', 'load_detector']
 
 # %% ../nbs/04b_score_gallery.ipynb #79549fc6
+import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +20,7 @@ from torch import nn
 
 from .core import check_choice, seeded
 from .data import Samples
-from .gradients import label_gradients
+from .gradients import gradient_batches, label_gradients
 from .models import evaluating, load_weights, model_device
 from .scores import SCORES, Curves, Running, Score, label_probs
 
@@ -72,10 +74,11 @@ class _DataMaps(Score):
         "Variability, in [0, .5]."
         return self.confidence.std()
 
-    def columns(self):
+    def facts(self): return {"correctness": self.correct.mean()}
+
+    def columns(self, values, ambiguity, facts):
         "`correctness` (share of epochs predicted right) and `group`."
-        groups = _data_maps_groups(self.values(), self.ambiguity())
-        return {"correctness": self.correct.mean(), "group": groups}
+        return facts | {"group": _data_maps_groups(values, ambiguity)}
 
 # %% ../nbs/04b_score_gallery.ipynb #50c500f6
 def _data_maps_groups(confidence:np.ndarray, variability:np.ndarray)->np.ndarray: # [N]
@@ -106,9 +109,9 @@ class _DataIQ(Score):
         "Aleatoric uncertainty, in [0, .25]."
         return self.aleatoric.mean()
 
-    def columns(self):
+    def columns(self, values, ambiguity, facts):
         "`group` of each sample."
-        return {"group": _data_iq_groups(self.values(), self.ambiguity())}
+        return {"group": _data_iq_groups(values, ambiguity)}
 
 # %% ../nbs/04b_score_gallery.ipynb #fd286536
 def _data_iq_groups(confidence:np.ndarray, aleatoric:np.ndarray)->np.ndarray: # [N]
@@ -151,10 +154,11 @@ class _Forgetting(Score):
         count = torch.where(self.learned > 0, self.events, self.presented).double()
         return torch.where(self.presented > 0, count, torch.nan).numpy()
 
-    def columns(self):
-        "`learned` (right at least once) and `unforgettable` (learned and never forgotten)."
-        learned = self.learned.bool().numpy()
-        return {"learned": learned, "unforgettable": learned & (self.events == 0).numpy()}
+    def facts(self): return {"learned": self.learned.bool().double().numpy()}
+
+    def columns(self, values, ambiguity, facts):
+        "`learned` (right at least once, in every run) and `unforgettable` (besides, never forgotten in any)."
+        return {"learned": facts["learned"] == 1, "unforgettable": values == 0}
 
 # %% ../nbs/04b_score_gallery.ipynb #bae33de0
 def _error_norm(logits:torch.Tensor, y:torch.Tensor)->torch.Tensor: # [B] in [0, sqrt 2]
@@ -162,33 +166,59 @@ def _error_norm(logits:torch.Tensor, y:torch.Tensor)->torch.Tensor: # [B] in [0,
     return (logits.softmax(1) - F.one_hot(y, logits.shape[1])).norm(dim=1)
 
 # %% ../nbs/04b_score_gallery.ipynb #435b5e11
-def _early_epochs(epochs:Sequence[int]|None, n_epochs:int)->list[int]: # from 1, sorted
-    "Epochs at which an early score looks: as given, or about T/10 and at least 1."
-    epochs = sorted({max(1, round(n_epochs / 10))} if epochs is None else set(epochs))
-    if not epochs or epochs[0] < 1 or epochs[-1] > n_epochs:
-        raise ValueError(f"epochs are {epochs}; expected some of 1..{n_epochs} (the epochs trained)")
-    return epochs
+def _early_epochs(
+    n_epochs:int, # T
+    n_steps:int, # in an epoch
+    at_most:int, # epochs to choose
+)->list[int]: # from 1, sorted
+    "Epochs spread evenly between two moments, 500 steps and the middle of training; at least three if there are any."
+    settled, half = min(max(1, round(500 / n_steps)), n_epochs), -(-n_epochs // 2)
+    last = min(max(settled, half, min(settled, half) + 2), n_epochs)
+    first = max(1, min(settled, half, last - 2))
+    return np.unique(np.linspace(first, last, min(at_most, last - first + 1)).round()).astype(int).tolist()
+
+# %% ../nbs/04b_score_gallery.ipynb #6dc19cb3
+def _chosen_epochs(score:Score, n_samples:int, n_epochs:int)->list[int]: # from 1, sorted
+    "Epochs at which an early score looks: as given, or its default."
+    if score.epochs is None: return _early_epochs(n_epochs, -(-n_samples // score.batch_size), score.at_most)
+    epochs = sorted(set(score.epochs))
+    if epochs and 1 <= epochs[0] and epochs[-1] <= n_epochs: return epochs
+    raise ValueError(f"epochs are {epochs}; expected some of 1..{n_epochs} (the epochs trained)")
+
+# %% ../nbs/04b_score_gallery.ipynb #2f7c5cf3
+def _named_epochs(epochs:Sequence[int])->str:
+    "Epochs in words."
+    return f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {', '.join(map(str, epochs))} (mean)"
 
 # %% ../nbs/04b_score_gallery.ipynb #85f28533
 @SCORES.register()
 class _EL2N(Score):
-    "Norm of softmax minus one-hot label at an early epoch, or its mean over several."
-    name, needs, harder = "el2n", ("eval",), "high"
-    measured = "evaluation pass after an early epoch"
+    "Norm of softmax minus one-hot label, averaged over early epochs; high = hard."
+    name, needs, harder, at_most = "el2n", ("eval",), "high", 5
+    measured = "evaluation pass after early epochs (mean)"
 
     def __init__(self,
-        epochs:Sequence[int]|None=None, # at which to look, from 1; about T/10 when None
+        epochs:Sequence[int]|None=None, # at which to look, from 1; some between 500 steps and T/2 when None
     ):
         self.epochs = epochs
 
     def start(self, n_samples, n_classes, n_epochs):
-        self.chosen = torch.tensor(_early_epochs(self.epochs, n_epochs))
+        self.chosen = torch.tensor(chosen := _chosen_epochs(self, n_samples, n_epochs))
+        self.measured = f"evaluation pass after {_named_epochs(chosen)}"
         self.error, self.presented = Running(n_samples), torch.zeros(n_samples, dtype=torch.int64)
+        self.latest = torch.full((n_samples,), torch.nan)
 
     def eval_batch(self, index, logits, y, embeddings):
         self.presented[index] += 1
+        self.latest[index] = _error_norm(logits, y)
         now = torch.isin(self.presented[index], self.chosen)
-        if now.any(): self.error.add(index[now], _error_norm(logits[now], y[now]))
+        if now.any(): self.error.add(index[now], self.latest[index[now]])
+
+    def after_fit(self, model, samples):
+        "The last epoch, when training ended before any of those chosen."
+        if self.error.count.any() or not self.presented.any(): return
+        self.error.add(torch.arange(len(self.latest)), self.latest)
+        self.measured = f"evaluation pass after epoch {int(self.presented.max())}, where training ended"
 
     def values(self):
         "Error norm, in [0, sqrt 2]; high = hard."
@@ -237,7 +267,7 @@ class _Cleanlab(Score):
     ):
         choices = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
         self.method, self.folds = check_choice(method, choices, "method"), folds
-        self.needs = ("out_of_sample",) if out_of_sample else ("eval",)
+        self.needs, self.at_end = (("out_of_sample",), False) if out_of_sample else (("eval",), True)
         self.measured = ("cross-validation (out of sample)" if out_of_sample
                          else "evaluation pass after the last epoch (in sample)")
 
@@ -257,22 +287,24 @@ class _Cleanlab(Score):
         from cleanlab.rank import get_label_quality_scores
 
         seen = ~self.probs.isnan().any(1).numpy()
-        quality, y, probs = np.full(len(seen), np.nan), self.y.numpy()[seen], _rows_to_one(self.probs)[seen]
+        quality, y, probs = np.full(len(seen), np.nan), self.y.numpy()[seen], _rows_to_one(self.probs.numpy())[seen]
         if seen.any(): quality[seen] = get_label_quality_scores(y, probs, method=self.method)
         return quality
 
-    def columns(self):
+    def facts(self): return {"probs": _rows_to_one(self.probs.numpy())}
+
+    def columns(self, values, ambiguity, facts):
         "`issue`: whether cleanlab takes the label for wrong."
         from cleanlab.filter import find_label_issues
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)  # a class of a few
-            return {"issue": find_label_issues(self.y.numpy(), _rows_to_one(self.probs), n_jobs=1)}
+            return {"issue": find_label_issues(self.y.numpy(), _rows_to_one(facts["probs"]), n_jobs=1)}
 
 # %% ../nbs/04b_score_gallery.ipynb #7b707a1f
-def _rows_to_one(probs:torch.Tensor)->np.ndarray: # [N, K] float64
+def _rows_to_one(probs:np.ndarray)->np.ndarray: # [N, K] float64
     "Probabilities that sum to one in double precision, as cleanlab checks."
-    probs = probs.numpy().astype(np.float64)
+    probs = probs.astype(np.float64)
     return probs / probs.sum(1, keepdims=True)
 
 # %% ../nbs/04b_score_gallery.ipynb #c27f7935
@@ -280,15 +312,16 @@ def _rows_to_one(probs:torch.Tensor)->np.ndarray: # [N, K] float64
 class _Prototypicality(Score):
     "Cosine distance of the last epoch's embedding to its class mean, or to the nearest k-means center; high = hard."
     name, needs, harder = "prototypicality", ("embeddings",), "high"
-    measured = "embeddings after the last epoch"
+    measured, at_end = "embeddings after the last epoch", True
 
     def __init__(self,
         by:str="class", # "class" mean, or "kmeans": nearest center, without labels
         n_centers:int|None=None, # for k-means; as many as classes when None
-        seed:int=0, # of k-means
+        seed:int|None=None, # of k-means; that of the run when None
     ):
         self.by = check_choice(by, ("class", "kmeans"), "kind of center")
         self.n_centers, self.seed = n_centers, seed
+        self.sees_labels, self.draws = by == "class", by == "kmeans"
 
     def start(self, n_samples, n_classes, n_epochs):
         self.n_samples, self.n_classes, self.embeddings = n_samples, n_classes, None
@@ -307,7 +340,7 @@ class _Prototypicality(Score):
         "Cosine distance, in [0, 2]."
         if self.embeddings is None: return np.full(self.n_samples, np.nan)
         if self.by == "class": cosines = _to_class_mean(self.embeddings, self.y, self.n_classes)
-        else: cosines = _to_nearest(self.embeddings, self.n_centers or self.n_classes, self.seed)
+        else: cosines = _to_nearest(self.embeddings, self.n_centers or self.n_classes, self.seed or 0)
         return (1 - cosines.double()).clamp(min=0).numpy()
 
 # %% ../nbs/04b_score_gallery.ipynb #c744524c
@@ -347,11 +380,15 @@ def _masks(layer:nn.Module, shape:torch.Size, n_members:int, seed:int)->torch.Te
 
 # %% ../nbs/04b_score_gallery.ipynb #9a7a86ad
 def _thinned(model:nn.Module, x:torch.Tensor, members:list[int], n_members:int, seed:int)->torch.Tensor:
-    "Logits [S' B, K] of some members, from one forward pass."
+    "Logits [S' B, K] of some members, from one forward pass; a layer that is called twice in it has two masks."
+    calls = Counter()
+
     def mask(layer, inputs, position):
         a, = inputs
         if len(a) == len(x): a = a.expand(len(members), *a.shape).flatten(0, 1)    # from here on S' copies
-        masks = _masks(layer, a.shape[1:], n_members, seed * 1009 + position).to(x.device)
+        draw = seed * 1009 + position + 1_000_003 * calls[position]
+        calls[position] += 1
+        masks = _masks(layer, a.shape[1:], n_members, draw).to(x.device)
         return (a.unflatten(0, (len(members), len(x))) * masks[members]).flatten(0, 1)
 
     handles = [layer.register_forward_hook(lambda m, inputs, _, position=i: mask(m, inputs, position))
@@ -390,12 +427,12 @@ def _check_dropout(model:nn.Module)->None:
 class _ConfAgree(Score):
     "Confidence of an ensemble, low = hard; ambiguity is the disagreement of its members (Jensen-Shannon)."
     name, needs, harder, top = "conf_agree", ("eval",), "low", 1
-    finds_mislabeled = False  # it does not look at the label
+    finds_mislabeled, sees_labels, draws = False, False, True
 
     def __init__(self,
         n_members:int=10, # S
         members:str="auto", # "dropout" masks, "snapshots" of the last S epochs, "auto": dropout if there is any
-        seed:int=0, # of the masks
+        seed:int|None=None, # of the masks; that of the run when None
     ):
         self.members = check_choice(members, ("auto", "dropout", "snapshots"), "kind of members")
         self.n_members, self.seed = n_members, seed
@@ -409,7 +446,7 @@ class _ConfAgree(Score):
         self.by_dropout, self.first = False, max(1, n_epochs - self.n_members + 1)
         self.presented, self.n = torch.zeros(n_samples, dtype=torch.int32), torch.zeros(n_samples)
         self.probs, self.entropies = torch.zeros(n_samples, n_classes), torch.zeros(n_samples)
-        self.measured = f"snapshots of the last {min(self.n_members, n_epochs)} epochs"
+        self.measured = f"evaluation pass after each of the last {min(self.n_members, n_epochs)} epochs, as members"
 
     def before_fit(self, model, samples, n_epochs):
         "Choose the kind of members."
@@ -430,7 +467,7 @@ class _ConfAgree(Score):
         if not self.by_dropout: return
         self._clear(slice(None))
         for x, _, index in samples.batches(128, device=model_device(model)):
-            self._add(index, _dropout_members(model, x, self.n_members, self.seed).softmax(2).cpu())
+            self._add(index, _dropout_members(model, x, self.n_members, self.seed or 0).softmax(2).cpu())
 
     def _clear(self, index): self.n[index], self.probs[index], self.entropies[index] = 0, 0, 0
 
@@ -451,23 +488,30 @@ class _ConfAgree(Score):
 # %% ../nbs/04b_score_gallery.ipynb #887739c1
 @SCORES.register()
 class _GraNd(Score):
-    "Norm of the gradient of a sample's loss by all weights, at an early epoch or averaged over several; high = hard."
-    name, needs, harder = "grand", ("gradient_norms",), "high"
-    measured = "gradients by the weights after an early epoch"
+    "Norm of the gradient of a sample's loss by all weights, averaged over early epochs; high = hard."
+    name, needs, harder, at_most = "grand", ("gradient_norms",), "high", 3
+    measured = "gradients by the weights after early epochs (mean)"
 
     def __init__(self,
-        epochs:Sequence[int]|None=None, # at which to look, from 1; about T/10 when None
+        epochs:Sequence[int]|None=None, # at which to look, from 1; three between 500 steps and T/2 when None
     ):
         self.epochs = epochs
 
     def start(self, n_samples, n_classes, n_epochs):
-        self.chosen, self.norm = _early_epochs(self.epochs, n_epochs), Running(n_samples)
+        self.chosen, self.norm = _chosen_epochs(self, n_samples, n_epochs), Running(n_samples)
+        self.measured = f"gradients by the weights after {_named_epochs(self.chosen)}"
 
     def wants(self, epoch): return epoch in self.chosen
 
     def gradient_norms(self, index, y, norms):
         "Take in norms of one epoch."
         self.norm.add(index, norms)
+
+    def after_fit(self, model, samples):
+        "The trained model, when training ended before any of the chosen epochs."
+        if self.norm.count.any(): return
+        for index, _, norms in gradient_batches(model, samples): self.norm.add(index, norms)
+        self.measured = f"gradients by the weights after training, which ended before epoch {self.chosen[0]}"
 
     def values(self):
         "Mean gradient norm."
@@ -505,9 +549,12 @@ class _VoG(Score):
                              "train longer or leave it out")
         chosen = _stages[self.stage](n_epochs, min(self.n_snapshots, n_epochs))
         self.chosen = set(chosen.round().astype(int).tolist())
-        self.gradient, self.y = None, torch.full((n_samples,), -1)
+        self.gradient, self.y, self.reached = None, torch.full((n_samples,), -1), torch.tensor(0)
+        self.measured, self.left_out = f"gradients by the input at {len(self.chosen)} snapshots of training", ""
 
-    def wants(self, epoch): return epoch in self.chosen
+    def wants(self, epoch):
+        self.reached = torch.tensor(epoch)
+        return epoch in self.chosen
 
     def input_gradients(self, index, y, gradients):
         "Take in whole gradients of one snapshot."
@@ -517,12 +564,28 @@ class _VoG(Score):
         self.gradient.add(index, gradients)
         self.y[index] = y
 
+    def after_fit(self, model, samples):
+        "Where training ended early, the model that is there makes the last snapshot."
+        if _n_snapshots(self) == len(self.chosen): return
+        if int(self.reached) not in self.chosen:
+            for batch in gradient_batches(model, samples, "input"): self.input_gradients(*batch)
+        n, planned = _n_snapshots(self), len(self.chosen)
+        self.measured = f"gradients by the input at {n} snapshots of training, which ended early"
+        if n < 2: self.left_out = f"training ended after epoch {int(self.reached)}, with {n} of {planned} snapshots"
+        elif not self.gradient.squares.any(): self.left_out = f"all {n} snapshots are of the same model"
+
     def values(self):
-        "VoG, standardized within the class unless asked otherwise."
-        if self.gradient is None: return np.full(len(self.y), np.nan)
+        "VoG, standardized within the class unless asked otherwise; NaN before the second snapshot."
+        if self.gradient is None or self.left_out: return np.full(len(self.y), np.nan)
         squares, count = self.gradient.squares.split(4096), self.gradient.count.split(4096)   # no third large array
-        raw = torch.cat([(s / n[:, None]).sqrt().mean(1) for s, n in zip(squares, count, strict=True)]).double().numpy()
+        raw = torch.cat([(s / n[:, None]).sqrt().mean(1) for s, n in zip(squares, count, strict=True)])
+        raw = torch.where(self.gradient.count > 1, raw.double(), torch.nan).numpy()
         return _standardize(raw, self.y.numpy()) if self.standardized else raw
+
+# %% ../nbs/04b_score_gallery.ipynb #1d13841e
+def _n_snapshots(score:_VoG)->int:
+    "Snapshots that it has seen."
+    return 0 if score.gradient is None else int(score.gradient.count.max())
 
 # %% ../nbs/04b_score_gallery.ipynb #8b1cf6ad
 def _standardize(values:np.ndarray, y:np.ndarray)->np.ndarray: # [N], 0 in a class without spread
@@ -533,29 +596,47 @@ def _standardize(values:np.ndarray, y:np.ndarray)->np.ndarray: # [N], 0 in a cla
         scores[y == k] = (of_class - of_class.mean()) / (of_class.std() or 1)
     return scores
 
-# %% ../nbs/04b_score_gallery.ipynb #7f61d209
-def _default_transform()->Callable[[torch.Tensor], torch.Tensor]: # of raw images [B, C, H, W]
-    "Small rotations, shifts, zooms and changes of brightness and contrast (torchvision v2)."
-    from torchvision.transforms import InterpolationMode, v2
+# %% ../nbs/04b_score_gallery.ipynb #1f7d613a
+def _grid(rng:np.random.Generator, a:int, d:int)->np.ndarray: # [a, d] float32 in [0, 1)
+    "In each of d columns the numbers 0, 1/a, ..., (a-1)/a, in an order of its own."
+    return (rng.random((a, d)).argsort(0) / a).astype(np.float32)
 
-    move = v2.RandomAffine(15, (.1, .1), (.9, 1.1), interpolation=InterpolationMode.BILINEAR)
-    return v2.Compose([move, v2.ColorJitter(brightness=.2, contrast=.2)])
+# %% ../nbs/04b_score_gallery.ipynb #52fa1560
+def _spread(own:np.ndarray, grid:np.ndarray, device:torch.device)->Iterator[torch.Tensor]: # A times [B, d] in [0, 1)
+    "A rows of numbers for each sample: those of a grid [A, d] that all share, shifted round by its own [B, d]."
+    for row in grid: yield torch.from_numpy((own + row) % 1).to(device)
+
+# %% ../nbs/04b_score_gallery.ipynb #eb85c69f
+_reach = (math.radians(7.5), .05, .05, .05, .1, .1)   # of turn, zoom, shift in widths (two), brightness, contrast
+
+# %% ../nbs/04b_score_gallery.ipynb #7f61d209
+def _moved(x:torch.Tensor, u:torch.Tensor, top:float)->torch.Tensor: # [B, C, H, W] in 0..top
+    "Images in 0..top, each turned, zoomed, shifted and made brighter and of more contrast by its own numbers u [B, 6]."
+    h, w = x.shape[2:]
+    turn, zoom, right, down, bright, contrast = ((2 * u - 1) * u.new_tensor(_reach)).unbind(1)
+    cos, sin = turn.cos() / (1 + zoom), turn.sin() / (1 + zoom)
+    theta = torch.stack([cos, -sin * (h / w), 2 * right, sin * (w / h), cos, 2 * down], 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, x.shape, align_corners=False)
+    moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    bright, contrast = (1 + v.view(-1, 1, 1, 1) for v in (bright, contrast))
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    return ((moved * contrast + mean * (1 - contrast)) * bright).clamp(0, top)
 
 # %% ../nbs/04b_score_gallery.ipynb #f58568ca
 @SCORES.register()
 class _ALLSH(Score):
     "KL divergence of predictions between a sample and its augmentations, averaged over these; high = hard."
     name, needs, harder = "allsh", ("model",), "high"
-    finds_mislabeled = False  # it does not look at the label
+    finds_mislabeled, sees_labels, draws = False, False, True
     measured = "augmented copies after training"
 
     def __init__(self,
-        n_augmentations:int|None=None, # A; 4 for images and 16 for tables when None
+        n_augmentations:int|None=None, # A; 8 for images, 32 for tables, 64 with a `transform` when None
         over:str="mean", # or "max", the worst of the A
-        transform:Callable|None=None, # of raw images [B, C, H, W]; small ones when None
+        transform:Callable|None=None, # of raw images [B, C, H, W], the same for all samples; small ones when None
         noise:float|None=.1, # tables: standard deviation added, in standard deviations of the feature
-        masked:float=.1, # tables: share of features set to their mean, rounded to whole features
-        seed:int=0, # of the A augmentations
+        masked:float=.1, # tables: share of the copies in which a feature is set to its mean
+        seed:int|None=None, # of the augmentations; that of the run when None
     ):
         self.over = check_choice(over, ("mean", "max"), "average")
         self.n_augmentations, self.transform, self.seed = n_augmentations, transform, seed
@@ -571,12 +652,14 @@ class _ALLSH(Score):
         self.divergence = torch.full((n_samples,), torch.nan, dtype=torch.float64)
 
     def after_fit(self, model, samples):
-        "One pass with A augmentations."
-        augmented = _augmented_images if samples.is_image else _augmented_rows
+        "One pass with A augmentations of each sample; a batch takes the next numbers of one generator."
+        rng, n_numbers = np.random.default_rng(self.seed or 0), 6 if samples.is_image else 2 * samples.shape[0]
+        grid = _grid(rng, self.n_augmentations or (8 if samples.is_image else 32), n_numbers)
         with evaluating(model), torch.no_grad():
             for x, _, index in samples.batches(512, device=model_device(model)):
+                numbers = _spread(rng.random((len(x), n_numbers), np.float32), grid, x.device)
                 log_p = model(x).float().log_softmax(1)
-                others = (model(changed).float().log_softmax(1) for changed in augmented(self, samples, index, x))
+                others = (model(v).float().log_softmax(1) for v in _augmented(self, samples, index, x, numbers))
                 kl = torch.stack([(log_p.exp() * (log_p - log_q)).sum(1) for log_q in others])    # [A, B]
                 kl = kl.mean(0) if self.over == "mean" else kl.max(0).values
                 self.divergence[index] = kl.clamp(min=0).double().cpu()
@@ -586,21 +669,25 @@ class _ALLSH(Score):
         return self.divergence.numpy()
 
 # %% ../nbs/04b_score_gallery.ipynb #76d406c1
-def _augmented_images(score:_ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor)->Iterator:
-    "Model inputs of a batch of images under each augmentation."
-    raw = torch.from_numpy(np.array(samples.x[index.numpy()])).to(x.device)
-    transform = score.transform or _default_transform()
-    for a in range(score.n_augmentations or 4):
-        with seeded(score.seed * 1009 + a): yield samples.normalize(transform(raw), x.device)
+def _augmented(score:_ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor, numbers:Iterator)->Iterator:
+    "Model inputs of a batch under each augmentation."
+    if samples.is_image and score.transform: return _transformed(score, samples, index, x.device)
+    if not samples.is_image: return (_noisy(score, x, u) for u in numbers)
+    raw, top = x * float(samples.scale) + float(samples.shift), samples.value_range[1]
+    return (samples.normalize(_moved(raw, u, top), x.device) for u in numbers)
+
+# %% ../nbs/04b_score_gallery.ipynb #316ae31e
+def _transformed(score:_ALLSH, samples:Samples, index:torch.Tensor, device:torch.device)->Iterator:
+    "Images under a transformation of the user's own, which draws the same for every batch."
+    raw = torch.from_numpy(np.array(samples.x[index.numpy()])).to(device)
+    for a in range(score.n_augmentations or 64):
+        with seeded((score.seed or 0) * 1009 + a): yield samples.normalize(score.transform(raw), device)
 
 # %% ../nbs/04b_score_gallery.ipynb #cb551b9d
-def _augmented_rows(score:_ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor)->Iterator:
-    "Model inputs of some rows of a table under each augmentation."
-    rng = np.random.default_rng(score.seed)
-    for _ in range(score.n_augmentations or 16):
-        noise = rng.normal(0, score.noise, x.shape[1]).astype(np.float32)
-        kept = rng.permutation(x.shape[1]) >= round(score.masked * x.shape[1])
-        yield (x + torch.from_numpy(noise).to(x.device)) * torch.from_numpy(kept).to(x.device)
+def _noisy(score:_ALLSH, x:torch.Tensor, u:torch.Tensor)->torch.Tensor:
+    "Rows of a table with noise and features left out, by their own numbers u [B, 2 F]."
+    noise, mask = u.chunk(2, 1)
+    return (x + score.noise * torch.special.ndtri(noise.clamp(1e-6, 1 - 1e-6))) * (mask >= score.masked)
 
 # %% ../nbs/04b_score_gallery.ipynb #9867f3b9
 class DetectorNet(nn.Module):
@@ -625,6 +712,15 @@ def load_detector(
     with seeded(0): network = DetectorNet()  # making layers draws numbers, which must not show outside
     return network, load_weights(path, network)
 
+# %% ../nbs/04b_score_gallery.ipynb #c019bc39
+def _learned_there(
+    name:str, # of samples, as in `Samples.name`
+    learned_from:Sequence[str], # names of data sets
+)->bool:
+    "Whether samples go by the name of one of the data sets, or of a part of it (\"fashion-mnist-5v3\")."
+    def plain(name): return "".join(c for c in name.lower() if c.isalnum())
+    return any(plain(name).startswith(plain(there)) for there in learned_from)
+
 # %% ../nbs/04b_score_gallery.ipynb #31857ca7
 @SCORES.register()
 class _Detector(Curves):
@@ -637,9 +733,17 @@ class _Detector(Curves):
     ):
         self.path = path
 
+    @property
+    def learned_from(self)->tuple[str, ...]:
+        "Data sets that the weights were fitted on, by all their names; of weights that do not say, none."
+        return tuple(load_detector(self.path)[1].get("learned_from", ()))
+
     def check(self, model, samples):
-        "The weights must be there before training."
-        load_detector(self.path)
+        "The weights must be there before training; a warning for samples that they learned from."
+        if _learned_there(samples.name, self.learned_from):
+            warnings.warn(f"the weights of {self.name!r} were fitted on {self.learned_from[0]!r}: on {samples.name!r} "
+                          "its result is in domain and says nothing about other data; leave it out of comparisons, "
+                          "or train other weights (04e_detector)", stacklevel=2)
 
     def values(self):
         "Probability of a wrong label."
@@ -664,7 +768,7 @@ class _Last(Score):
 @SCORES.register()
 class _LastLoss(_Last):
     "Cross-entropy after the last epoch, in nats; high = hard."
-    name, measured = "last_loss", "evaluation pass after the last epoch"
+    name, measured, at_end = "last_loss", "evaluation pass after the last epoch", True
 
     def eval_batch(self, index, logits, y, embeddings):
         self.last[index] = F.cross_entropy(logits, y, reduction="none").double()
@@ -673,8 +777,8 @@ class _LastLoss(_Last):
 @SCORES.register()
 class _Entropy(_Last):
     "Entropy of the softmax after the last epoch, in nats; high = hard."
-    name, measured = "entropy", "evaluation pass after the last epoch"
-    finds_mislabeled = False  # it does not look at the label
+    name, measured, at_end = "entropy", "evaluation pass after the last epoch", True
+    finds_mislabeled = sees_labels = False
 
     def eval_batch(self, index, logits, y, embeddings):
         self.last[index] = _entropy(logits.softmax(1)).double()
@@ -688,7 +792,7 @@ class _Entropy(_Last):
 class _InputNorm(_Last):
     "Euclidean norm of the model input; high = hard."
     name, needs, measured = "input_norm", ("data",), "the data"
-    finds_mislabeled = False  # it looks at no model and no label
+    finds_mislabeled = sees_labels = False
 
     def after_fit(self, model, samples):
         "One pass over the data."
@@ -698,12 +802,13 @@ class _InputNorm(_Last):
 @SCORES.register()
 class _Random(_Last):
     "Uniform random numbers: what a score that knows nothing achieves."
-    name, needs, measured, finds_mislabeled, draws = "random", (), "nothing", False, True
+    name, needs, measured, draws = "random", (), "nothing", True
+    finds_mislabeled = sees_labels = False
 
     def __init__(self,
-        seed:int=0, # of the numbers
+        seed:int|None=None, # of the numbers; that of the run when None
     ):
         self.seed = seed
 
     def start(self, n_samples, n_classes, n_epochs):
-        self.last = torch.from_numpy(np.random.default_rng(self.seed).random(n_samples))
+        self.last = torch.from_numpy(np.random.default_rng(self.seed or 0).random(n_samples))

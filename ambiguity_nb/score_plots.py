@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .core import PALETTE, check_choice, new_axes, new_figure
+from .core import PALETTE, check_choice, new_axes, new_figure, patch
 from .data import Samples, plot_images
 from .scores import Characterization
 
@@ -191,3 +191,60 @@ def _plot_settling(
     ax.set(xlabel="epoch", ylabel="Spearman with the final ranking", ylim=(lowest - .03, 1.03))
     ax.legend(ncols=1, loc="center left", bbox_to_anchor=(1, .5))
     return ax
+
+# %% ../nbs/04c_score_plots.ipynb #07051dea
+def _aurocs_by_epoch(
+    result:Characterization, # made with `keep=["by_epoch"]`
+    flags:np.ndarray, # [N] bool, samples known to be hard
+)->pd.DataFrame: # index: epoch, a column per score; NaN where it has no value yet
+    "AUROC of each score's hardness after each epoch; of scores that look only after training the last row."
+    from sklearn.metrics import roc_auc_score
+
+    if result.by_epoch is None:
+        raise ValueError("this result does not know its hardness by epoch; pass keep=['by_epoch'] to `characterize`")
+    flags, n_epochs = np.asarray(flags, bool), len(next(iter(result.by_epoch.values()), result.history))
+    if flags.shape != (len(result.samples),) or flags.all() or not flags.any():
+        raise ValueError(f"flags have shape {flags.shape} and {flags.sum()} are true; expected one for each of the "
+                         f"{len(result.samples)} samples, and both kinds")
+    def auroc(hardness): return np.nan if np.isnan(hardness).any() else roc_auc_score(flags, hardness)
+    later = {name: [np.nan] * (n_epochs - 1) + [auroc(result.hardness(name))] for name in result.names}
+    noted = {name: list(map(auroc, rows)) for name, rows in result.by_epoch.items()}
+    return pd.DataFrame(later | noted, index=pd.RangeIndex(1, n_epochs + 1, name="epoch"))
+
+# %% ../nbs/04c_score_plots.ipynb #deafd503
+def _draw_by_epoch(
+    table:pd.DataFrame, # AUROC, by epoch and score
+    sees_labels:dict[str, bool], # by score
+    band:float, # half the width of chance around .5
+    ax:Axes|None=None, # drawn on; a new figure when None
+)->Axes: # the axes drawn on
+    "A line per score: solid for those that look at labels, dashed for those that do not."
+    ax = new_axes(ax, 8, 4.6)
+    ax.axhspan(.5 - band, .5 + band, color="0.88", label="random")
+    for i, name in enumerate(table):
+        style = {"color": PALETTE[i % len(PALETTE)], "marker": "os^Dv"[i // len(PALETTE) % 5], "markersize": 4}
+        if table[name].notna().sum() == 1: style |= {"marker": "x", "markersize": 7, "linestyle": "none"}
+        else: style["linestyle"] = "-" if sees_labels[name] else "--"
+        ax.plot(table.index, table[name], label=name, linewidth=1.2, **style)
+    ax.set(xlabel="epoch", ylabel="AUROC")
+    ax.legend(ncols=1, loc="center left", bbox_to_anchor=(1, .5), fontsize=8)
+    return ax
+
+# %% ../nbs/04c_score_plots.ipynb #2576801b
+@patch
+def plot_by_epoch(
+    self:Characterization, # made with `keep=["by_epoch"]`
+    flags:np.ndarray, # [N] bool, samples known to be hard
+    scores:Sequence[str]|None=None, # which; all but `random` when None
+    ax:Axes|None=None, # drawn on; a new figure when None
+)->Axes: # the axes drawn on
+    """AUROC of every score after each epoch, and the band in which 95 of 100 random rankings lie.
+
+    Raises `ValueError` when the result does not hold it, and for flags that are all alike.
+    """
+    table, n_hard = _aurocs_by_epoch(self, flags), int(np.sum(flags))
+    for name in scores or (): check_choice(name, list(table), "score")
+    shown = list(scores) if scores is not None else [name for name in table if self[name].measured != "nothing"]
+    n_rest = len(self.samples) - n_hard
+    band = 1.96 * np.sqrt((n_hard + n_rest + 1) / (12 * n_hard * n_rest))      # of the Mann-Whitney statistic
+    return _draw_by_epoch(table[shown], {name: self[name].sees_labels for name in shown}, band, ax)

@@ -8,7 +8,10 @@ __all__ = ['SCORES', 'label_probs', 'Running', 'Score', 'Curves', 'ScoreSet', 'S
 
 # %% ../nbs/04_scores.ipynb #6955ac02
 import copy
+import functools
+import html
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +21,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .core import Registry, Result, check_choice, patch, resolve_device
+from .core import Registry, Result, check_choice, checksum, patch, resolve_device, seeded
 from .data import Samples
 from .gradients import gradient_batches
 from .models import (
@@ -33,6 +36,16 @@ def label_probs(
     "Softmax probability of the trained-on label."
     return logits.softmax(1).gather(1, y[:, None]).squeeze(1)
 
+# %% ../nbs/04_scores.ipynb #fc5f9b34
+def _without_repeats(index:torch.Tensor)->Iterator[slice|torch.Tensor]:
+    "Rows of a batch in parts that hold no sample twice; one part unless a sampler draws with replacement."
+    positions = index.tolist()
+    if len(set(positions)) == len(positions):
+        yield slice(None)
+        return
+    nth = pd.Series(positions).groupby(positions).cumcount().to_numpy()   # how often its sample came before
+    for n in range(nth.max() + 1): yield torch.from_numpy(np.flatnonzero(nth == n))
+
 # %% ../nbs/04_scores.ipynb #f2a08402
 class Running:
     "Count, mean and spread per sample, streamed by Welford's rule."
@@ -46,11 +59,14 @@ class Running:
         self.average, self.squares = (torch.zeros(n, *shape, dtype=dtype) for _ in range(2))
 
     def add(self,
-        index:torch.Tensor, # [B] int64, distinct
+        index:torch.Tensor, # [B] int64; a sample that is there twice counts twice
         value:torch.Tensor, # [B, ...] float
     )->None:
         "Take in one value for each of some samples."
-        value, before = value.to(self.average.dtype), self.average[index]
+        for rows in _without_repeats(index): self._add(index[rows], value[rows].to(self.average.dtype))
+
+    def _add(self, index:torch.Tensor, value:torch.Tensor)->None:
+        before = self.average[index]
         self.count[index] += 1
         after = before + (value - before) / self.count[index].view(-1, *[1] * (value.ndim - 1))
         self.average[index] = after
@@ -80,14 +96,22 @@ class Score(Hook):
     top = 0. # where low is hard, hardness is `top` minus the value
     measured = "evaluation pass after each epoch" # where the numbers come from, for tables
     finds_mislabeled = True # whether it is meant to rank wrong labels as hard
+    sees_labels = True # whether it looks at the label at all
     baseline = False # whether it is there only to be compared with
-    draws = False # whether it draws numbers of its own, from an argument `seed`
+    learned_from: tuple[str, ...] = () # data sets that the score itself was fitted on, by name
+    at_end = False # whether only the last evaluation pass counts, so that a repeated one replaces it
+    draws = False # whether it draws numbers of its own, from `seed`
+    seed: int|None = None # of these numbers; `characterize` gives that of the run, and elsewhere None is 0
+    batch_size = 64 # samples per training step, for scores that count steps; `characterize` gives that of the training
     folds = 5 # of the cross-validation, where it needs probabilities out of sample
+    left_out = "" # why it has no values although the training is over; set by the score
+    asked = True # by name; False where it came along with "all" or "baselines"
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         for need in cls.needs: check_choice(need, _needs, f"need of {cls.__name__}")
         check_choice(cls.harder, ("high", "low"), f"hard end of {cls.__name__}")
+        for event in {"train_batch", "eval_batch"} & set(vars(cls)): setattr(cls, event, _in_parts(vars(cls)[event]))
 
     def start(self, n_samples:int, n_classes:int, n_epochs:int)->None:
         "Make empty accumulators."
@@ -110,9 +134,27 @@ class Score(Hook):
     def ambiguity(self)->np.ndarray|None: # [N] float64, higher = more ambiguous; None when the score does not tell
         "How far each sample is between classes."
 
-    def columns(self)->dict[str, np.ndarray]: # name to [N]
+    def facts(self)->dict[str, np.ndarray]: # name to [N] or [N, K] float64
+        "What `columns` needs besides values and ambiguity; averaged over runs."
+        return {}
+
+    def columns(self,
+        values:np.ndarray, # [N], averaged over runs as the others
+        ambiguity:np.ndarray|None, # [N]
+        facts:dict[str, np.ndarray], # name to [N] or [N, K]
+    )->dict[str, np.ndarray]: # name to [N]
         "Further columns for the table, such as groups."
         return {}
+
+# %% ../nbs/04_scores.ipynb #37c81bb3
+def _in_parts(event:Callable)->Callable:
+    "An event that gets a batch in parts where it holds a sample twice."
+    @functools.wraps(event)
+    def whole(self, index, *rest, **named):
+        for rows in _without_repeats(index):
+            parts = [None if part is None else part[rows] for part in (*rest, *named.values())]
+            event(self, index[rows], *parts[:len(rest)], **dict(zip(named, parts[len(rest):], strict=True)))
+    return whole
 
 # %% ../nbs/04_scores.ipynb #d38d0267
 def _oriented(score:Score, values:np.ndarray)->np.ndarray:
@@ -214,7 +256,9 @@ def _make_scores(scores:str|Score|Iterable[str|Score|type[Score]])->list[Score]:
 def _made(wanted:str|Score|type[Score])->list[Score]:
     "What one word means: a group, or a score; objects are copied."
     if wanted in ("all", "baselines"):
-        return [score() for score in SCORES.values() if wanted == "all" or score.baseline]
+        made = [score() for score in SCORES.values() if wanted == "all" or score.baseline]
+        for score in made: score.asked = False
+        return made
     score = SCORES.resolve(wanted)
     if not hasattr(score, "values") or not getattr(score, "name", ""):
         raise TypeError(f"{score!r} is no score; expected a `Score` class or object with a name")
@@ -232,13 +276,12 @@ class ScoreSet(Hook):
         dynamics:str="eval", # "eval": one evaluation pass per epoch; "train": logits of the training steps
     ):
         self.scores, self.dynamics = _make_scores(scores), check_choice(dynamics, ("eval", "train"), "dynamics")
-        wrong = [score.name for score in self.scores if "embeddings" in score.needs]
-        if dynamics == "train" and wrong:
-            raise ValueError(f"{wrong} need embeddings, which training steps do not give; "
-                             "leave them out, or use dynamics='eval'")
         self.seconds = dict.fromkeys([*(s.name for s in self.scores), "evaluation passes"], 0.)
+        self.left_out: dict[str, str] = {} # scores of "all" that cannot run, and why
+        self.said: dict[str, str] = {} # words of `Score.measured`, and what is true instead of them
         self.n_samples = self.n_classes = self.ids = None
         self._asked = self._brought = 0
+        if dynamics == "train": _without_evaluation(self)
 
     def __iter__(self)->Iterator[Score]: return iter(self.scores)
 
@@ -255,13 +298,36 @@ class ScoreSet(Hook):
     )->"ScoreSet": # itself
         "Make all accumulators; in a loop of your own call this once before training."
         self.n_samples, self.n_classes, self.ids, self._clock = n_samples, n_classes, ids, time.perf_counter()
-        for score in self.scores: score.start(n_samples, n_classes, n_epochs)
+        return self.ask(lambda score: score.start(n_samples, n_classes, n_epochs))
+
+    def ask(self,
+        question:Callable[[Score], None], # of each score; a `ValueError` says that it cannot run
+    )->"ScoreSet": # itself
+        "Leave out what came with 'all' and cannot run. Raises the `ValueError` of a score that was asked for by name."
+        for score in list(self.scores):
+            try:
+                question(score)
+            except ValueError as error:
+                if score.asked: raise
+                self.left_out[score.name] = str(error)
+                self.seconds.pop(score.name)
+        self.scores = [score for score in self.scores if score.name not in self.left_out]
         return self
 
     def listens(self, event:str)->bool:
         "Whether it needs an event: no evaluation pass for scores that do without."
         if event != "eval_batch": return super().listens(event)
         return self.dynamics == "eval" and any({"eval", "embeddings"} & set(s.needs) for s in self.scores)
+
+# %% ../nbs/04_scores.ipynb #71963f97
+def _without_evaluation(scores:ScoreSet)->None:
+    "Refuse scores that logits of training steps do not suffice for, and say where the others are measured."
+    def without_embeddings(score):
+        if "embeddings" in score.needs:
+            raise ValueError(f"{[score.name]} need embeddings, which training steps do not give; "
+                             "leave them out, or use dynamics='eval'")
+    scores.ask(without_embeddings)
+    scores.said = {"evaluation pass after": "training steps of", "snapshots of the last": "training steps of the last"}
 
 # %% ../nbs/04_scores.ipynb #d866b696
 @patch
@@ -303,19 +369,10 @@ def _timed(scores:ScoreSet, score:Score, event:str, *args)->None:
 
 # %% ../nbs/04_scores.ipynb #1c3d7f0e
 def _parts(scores:ScoreSet, index, logits, y, *rest)->Iterator[tuple]:
-    "A batch, checked and on the CPU, in parts that hold no sample twice; one part as a rule."
+    "A batch, checked and on the CPU, in parts without repeats; one part as a rule."
     index, logits, y = _checked(scores, index, logits, y)
     for rows in _without_repeats(index):
         yield index[rows], logits[rows], y[rows], *(None if part is None else part[rows] for part in rest)
-
-# %% ../nbs/04_scores.ipynb #fc5f9b34
-def _without_repeats(index:torch.Tensor)->Iterator[slice|torch.Tensor]:
-    "Rows of a batch in parts that hold no sample twice; one part unless a sampler draws with replacement."
-    if len(index.unique()) == len(index):
-        yield slice(None)
-        return
-    nth = pd.Series(index.numpy()).groupby(index.numpy()).cumcount().to_numpy()   # how often its sample came before
-    for n in range(nth.max() + 1): yield torch.from_numpy(np.flatnonzero(nth == n))
 
 # %% ../nbs/04_scores.ipynb #f184afb9
 def _checked(scores:ScoreSet, index, logits, y)->tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -350,7 +407,7 @@ def _plain_ids(ids:Iterable)->list:
 def before_fit(self:ScoreSet, model:nn.Module, samples:Samples, n_epochs:int)->None:
     "Start every score."
     self.start(len(samples), samples.n_classes, n_epochs, samples.ids)
-    for score in self.scores: score.before_fit(model, samples, n_epochs)
+    self.ask(lambda score: score.before_fit(model, samples, n_epochs))
 
 # %% ../nbs/04_scores.ipynb #92215dfe
 @patch
@@ -423,11 +480,13 @@ class ScoreResult:
     values: np.ndarray # [R, N] float64, as the paper defines the score
     hardness: np.ndarray # [R, N] float64, higher = harder
     ambiguity: np.ndarray|None # [R, N] float64, higher = more ambiguous; None for a score that does not tell
-    columns: dict[str, np.ndarray] # further columns of the last run, name to [N]
+    columns: dict[str, np.ndarray] # further columns, made of numbers averaged over runs; name to [N]
     harder: str # which end of the values is hard: "high" or "low"
     finds_mislabeled: bool # whether the score is meant to rank wrong labels as hard
     baseline: bool # whether the score is there only to be compared with
     measured: str # where its numbers come from
+    sees_labels: bool = True # whether it looks at the label at all
+    learned_from: tuple[str, ...] = () # data sets that the score itself was fitted on, by name
 
 # %% ../nbs/04_scores.ipynb #13465844
 @dataclass(repr=False)
@@ -441,6 +500,8 @@ class Characterization(Result):
     curves: np.ndarray|None = None # [T, N] float32, p(label) after each epoch of the last run, if kept
     settling: pd.DataFrame|None = None # by epoch and score: rank correlation with the final hardness, if kept
     training: Training|None = None # how it was trained, by `characterize`
+    left_out: dict[str, str] = field(default_factory=dict) # scores that could not run, and why
+    by_epoch: dict[str, np.ndarray]|None = None # hardness after each epoch of the last run, [T, N] float32, if kept
 
     @property
     def names(self)->list[str]:
@@ -476,11 +537,18 @@ class Characterization(Result):
 
     def __repr__(self)->str:
         size = f"{len(self.samples)} samples, {len(self.names)} scores"
-        return f"Characterization({self.samples.name!r}, {size}: {', '.join(self.names)})"
+        without = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+        return f"Characterization({self.samples.name!r}, {size}: {', '.join(self.names)}{without})"
 
     def _repr_html_(self)->str:
         size = f"{len(self.names)} scores of {len(self.samples)} samples of {self.samples.name}"
-        return f"<p>{size}</p>{self.summary().to_html()}"
+        without = "".join(f"<p>{html.escape(line)}</p>" for line in _without(self))
+        return f"<p>{size}</p>{self.summary().to_html()}{without}"
+
+# %% ../nbs/04_scores.ipynb #be253b74
+def _without(result:Characterization)->list[str]:
+    "A line for each score that could not run."
+    return [f"{name} was left out: {why}" for name, why in result.left_out.items()]
 
 # %% ../nbs/04_scores.ipynb #551cf250
 def _frame(result:Characterization)->pd.DataFrame:
@@ -520,6 +588,7 @@ def _class_number(samples:Samples, label:str|int)->int:
 def summary(self:Characterization)->pd.DataFrame: # a row per score
     "What each score is, where it was measured and what it cost."
     rows = {name: {"hard end": score.harder, "ambiguity": "yes" if score.ambiguity is not None else "",
+                   "sees labels": "yes" if score.sees_labels else "",
                    "for wrong labels": "yes" if score.finds_mislabeled else "", "measured": score.measured}
             for name, score in self.scores.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index")
@@ -536,26 +605,47 @@ def collect(
                      f"and {samples.name!r} has {len(samples)}")
 
 # %% ../nbs/04_scores.ipynb #f80b34f2
-def _collect(samples:Samples, runs:Sequence[ScoreSet], **rest)->Characterization:
+def _collect(samples:Samples, runs:Sequence[ScoreSet], left_out:dict[str, str]|None=None, **rest)->Characterization:
     "The result of the same scores in several runs."
-    names = [score.name for score in runs[0] if type(score) is not Curves]
+    left_out = dict(left_out or {}) | {name: why for scores in runs for name, why in scores.left_out.items()}
+    for score in (score for scores in runs for score in scores if score.left_out):
+        if score.asked and score.name not in left_out:
+            warnings.warn(f"{score.name!r} was left out: {score.left_out}", stacklevel=4)
+        left_out[score.name] = score.left_out
+    names = [score.name for score in runs[0] if type(score) is not Curves and score.name not in left_out]
     curves = next((score.finished() for score in runs[-1] if isinstance(score, Curves)), None)
-    results = {name: _score_result(samples, [scores[name] for scores in runs]) for name in names}
-    return Characterization(samples, results, cost=_costs(runs), curves=curves, **rest)
+    results = {name: _score_result(samples, name, runs) for name in names}
+    return Characterization(samples, results, cost=_costs(runs), curves=curves, left_out=left_out, **rest)
 
 # %% ../nbs/04_scores.ipynb #d0ddcb94
-def _score_result(samples:Samples, runs:Sequence[Score])->ScoreResult:
+def _score_result(samples:Samples, name:str, runs:Sequence[ScoreSet])->ScoreResult:
     "Numbers of one score in several runs, checked for samples that were never seen."
-    last, values = runs[-1], np.stack([score.values() for score in runs]).astype(np.float64)
+    of_runs, measured = [scores[name] for scores in runs], _measured(runs[-1], name)
+    values = np.stack([score.values() for score in of_runs]).astype(np.float64)
     if (blank := np.isnan(values).any(0)).any():
-        raise ValueError(f"{last.name!r} has no value for {blank.sum()} of {len(samples)} samples, "
+        raise ValueError(f"{name!r} has no value for {blank.sum()} of {len(samples)} samples, "
                          f"ids {_plain_ids(samples.ids[blank])[:5]}: they were never seen "
-                         f"(measured: {last.measured}); give the score its events for every sample")
-    hardness = np.stack([_oriented(score, v) for score, v in zip(runs, values, strict=True)])
-    ambiguity = [score.ambiguity() for score in runs]
+                         f"(measured: {measured}); give the score its events for every sample")
+    hardness = np.stack([_oriented(score, v) for score, v in zip(of_runs, values, strict=True)])
+    ambiguity = [score.ambiguity() for score in of_runs]
     ambiguity = None if ambiguity[0] is None else np.stack(ambiguity).astype(np.float64)
-    facts = last.harder, last.finds_mislabeled, last.baseline, last.measured
-    return ScoreResult(values, hardness, ambiguity, last.columns(), *facts)
+    last, columns = of_runs[-1], _mean_columns(of_runs, values, ambiguity)
+    facts = last.harder, last.finds_mislabeled, last.baseline, measured, last.sees_labels, tuple(last.learned_from)
+    return ScoreResult(values, hardness, ambiguity, columns, *facts)
+
+# %% ../nbs/04_scores.ipynb #e2e4806c
+def _mean_columns(runs:Sequence[Score], values:np.ndarray, ambiguity:np.ndarray|None)->dict[str, np.ndarray]:
+    "A score's further columns, from numbers averaged over runs, so that they agree with the values beside them."
+    facts = [score.facts() for score in runs]
+    means = {name: np.mean([run[name] for run in facts], 0) for name in facts[0]}
+    return runs[-1].columns(values.mean(0), None if ambiguity is None else ambiguity.mean(0), means)
+
+# %% ../nbs/04_scores.ipynb #a3a29642
+def _measured(scores:ScoreSet, name:str)->str:
+    "Where a score was measured, in the words that are true of how this set was fed."
+    text = scores[name].measured
+    for words, instead in scores.said.items(): text = text.replace(words, instead)
+    return text
 
 # %% ../nbs/04_scores.ipynb #285b6246
 def _costs(runs:Sequence[ScoreSet])->pd.DataFrame:
@@ -584,9 +674,8 @@ def _check_run(scores:ScoreSet, model:nn.Module, samples:Samples, n_epochs:int)-
     "Refuse before training what cannot work: the model, its embeddings, or a score."
     check_classifier(model, samples)
     if scores.listens("eval_batch"): _check_embeddings(model, samples)
-    for score in scores:
-        score.check(model, samples)
-        score.start(2, samples.n_classes, n_epochs)    # refuses epochs and stages that do not fit
+    scores.ask(lambda score: score.check(model, samples))
+    scores.ask(lambda score: score.start(2, samples.n_classes, n_epochs))    # epochs and stages that do not fit
 
 # %% ../nbs/04_scores.ipynb #fb22b876
 def _check_embeddings(model:nn.Module, samples:Samples)->None:
@@ -598,7 +687,7 @@ def _check_embeddings(model:nn.Module, samples:Samples)->None:
         raise ValueError(f"{error}; or use dynamics='train', which needs no evaluation pass") from error
 
 # %% ../nbs/04_scores.ipynb #d7e9033b
-class _Settling(Hook):
+class _ByEpoch(Hook):
     "Hardness of every score after every epoch, O(N T) numbers per score."
 
     def __init__(self, scores:ScoreSet): self.scores, self.history = scores, {}
@@ -607,7 +696,7 @@ class _Settling(Hook):
         "Ask every score that has an answer for every sample by now."
         in_training = {"train", "eval", "embeddings", "gradient_norms", "input_gradients"}
         for score in self.scores:
-            if score.needs and set(score.needs) <= in_training:
+            if score.needs and set(score.needs) <= in_training and type(score) is not Curves:
                 hardness = torch.from_numpy(score.hardness()).float()
                 if not hardness.isnan().any(): self.history.setdefault(score.name, {})[epoch] = hardness
 
@@ -615,11 +704,20 @@ class _Settling(Hook):
 
     def load_state_dict(self, state:dict)->None: self.history = state["history"]
 
-    def table(self)->pd.DataFrame: # index: epoch, a column per score
-        "Spearman correlation of each epoch's hardness with that of the last epoch."
-        ranks = {name: pd.DataFrame({epoch: h.numpy() for epoch, h in epochs.items()}).rank()
-                 for name, epochs in self.history.items()}
-        return pd.DataFrame({name: r.corrwith(r.iloc[:, -1]) for name, r in ranks.items()}).rename_axis("epoch")
+    def hardness(self, n_epochs:int)->dict[str, np.ndarray]: # by score, [T, N] float32, NaN where it has none yet
+        "What was noted; nothing of scores that look only after training."
+        rows = {name: np.full((n_epochs, len(next(iter(epochs.values())))), np.nan, np.float32)
+                for name, epochs in self.history.items()}
+        for name, epochs in self.history.items():
+            for epoch, hardness in epochs.items(): rows[name][epoch - 1] = hardness.numpy()
+        return rows
+
+# %% ../nbs/04_scores.ipynb #e80e5394
+def _settling(by_epoch:dict[str, np.ndarray])->pd.DataFrame: # index: epoch, a column per score
+    "Spearman correlation of each epoch's hardness with that of the last epoch."
+    frames = {name: pd.DataFrame(rows.T, columns=range(1, len(rows) + 1)).dropna(axis=1).rank()
+              for name, rows in by_epoch.items()}
+    return pd.DataFrame({name: r.corrwith(r.iloc[:, -1]) for name, r in frames.items()}).rename_axis("epoch")
 
 # %% ../nbs/04_scores.ipynb #5a16b773
 def _out_of_sample_probs(
@@ -654,6 +752,76 @@ def _judge_from_outside(scores:ScoreSet, build:Callable, samples:Samples, traini
         for score in blind:
             if score.folds == folds: score.take_probs(torch.arange(len(samples)), probs, torch.from_numpy(samples.y))
 
+# %% ../nbs/04_scores.ipynb #8d9eab23
+class _DuringFit(ScoreSet):
+    "A set of scores that waits with the trained model until all hooks are through."
+
+    def after_fit(self, model:nn.Module, samples:Samples)->None:
+        "Not yet."
+
+# %% ../nbs/04_scores.ipynb #195b7375
+class _Seen(Hook):
+    "Which weights the evaluation pass of an epoch sees."
+    order = -2
+
+    def __init__(self): self.weights = None
+
+    def after_epoch(self, epoch, model, samples, metrics)->None:
+        "Note a number that tells them from others."
+        self.weights = _fingerprint(model)
+
+    def state_dict(self)->dict: return {"weights": self.weights}
+
+    def load_state_dict(self, state:dict)->None: self.weights = state["weights"]
+
+# %% ../nbs/04_scores.ipynb #c22d7086
+def _fingerprint(model:nn.Module)->int:
+    "A number that differs between weights that differ."
+    return checksum(*(np.atleast_1d(value.detach().float().cpu().numpy()) for value in model.state_dict().values()))
+
+# %% ../nbs/04_scores.ipynb #250ca376
+def _end(scores:ScoreSet, model:nn.Module, samples:Samples, seen:_Seen, seed:int)->None:
+    "What is measured on the trained model; scores of the last epoch again, where a hook has changed the weights since."
+    late = [score for score in scores if score.at_end and {"eval", "embeddings"} & set(score.needs)]
+    with seeded(seed):
+        if late and _fingerprint(model) != seen.weights:
+            again = copy.copy(scores)
+            again.scores, again._clock = late, time.perf_counter()
+            again.evaluate(model, samples)
+        ScoreSet.after_fit(scores, model, samples)
+
+# %% ../nbs/04_scores.ipynb #cbde2873
+def _tell(scores:ScoreSet, training:Training, seed:int)->None:
+    "What a score may want to know of a run: its batch size and, to draw numbers, its seed."
+    for score in scores:
+        score.batch_size = training.batch_size
+        if score.draws and score.seed is None: score.seed = seed
+
+# %% ../nbs/04_scores.ipynb #c9c5696a
+def _knowledge(model:nn.Module, samples:Samples)->tuple[bool, float, float]: # far above chance?, accuracy, chance
+    "Whether a model knows up to 2,000 of the samples; chance is the share of the largest class."
+    rows = np.sort(np.random.default_rng(0).permutation(len(samples))[:2000])
+    y, logits = torch.from_numpy(samples.y[rows]), torch.from_numpy(predict_logits(model, samples.subset(rows)))
+    accuracy, sureness = float((logits.argmax(1) == y).float().mean()), float(label_probs(logits, y).mean())
+    shares = np.bincount(y) / len(y)
+    chance, guess = float(shares.max()), float(np.square(shares).sum())   # of the largest class; of guessing by shares
+    margin = max(4 * np.sqrt(chance * (1 - chance) / len(y)), .15 * (1 - chance))     # four binomial deviations
+    known = accuracy > chance + margin and sureness > guess + .125 * (1 - guess)
+    return bool(known), accuracy, chance
+
+# %% ../nbs/04_scores.ipynb #9cc5d347
+def _check_fresh(scores:ScoreSet, model:nn.Module, samples:Samples)->None:
+    "Warn of a module that knows the samples before training; refuse it where it is to judge samples out of sample."
+    known, accuracy, chance = _knowledge(model, samples)
+    if not known: return
+    what = (f"the given model knows these samples before training: accuracy {accuracy:.1%}, and the largest class "
+            f"is {chance:.1%} of them")
+    remedy = "pass a name like 'lenet', or a function that builds a fresh model"
+    if folded := [score.name for score in scores if "out_of_sample" in score.needs]:
+        raise ValueError(f"{what}; {folded} judge each sample by a model that has not seen it, and every fold would "
+                         f"start from these weights; {remedy}")
+    warnings.warn(f"{what}; the dynamics of a finished model say little about them; {remedy}", stacklevel=3)
+
 # %% ../nbs/04_scores.ipynb #649eda7d
 def characterize(
     model:str|nn.Module|Callable[[], nn.Module], # a name, a module (copied), or a function that builds one
@@ -663,8 +831,8 @@ def characterize(
     *,
     runs:int=1, # trainings to average over
     dynamics:str="eval", # "eval": an evaluation pass per epoch; "train": logits of the training steps
-    keep:Sequence[str]=(), # "curves": p(label) of each epoch, [T, N]; "settling": how early a ranking settles
-    seed:int=0, # of weights, batch order and dropout; run r has seed + r
+    keep:Sequence[str]=(), # "curves": p(label), [T, N]; "by_epoch": hardness by epoch; "settling": how early it settles
+    seed:int=0, # of weights, batch order, dropout and scores that draw; run r has seed + r
     device:str|torch.device="auto", # where to train
     folder:str|Path|None=None, # to save to after each epoch and to resume from
     hooks:Sequence[Hook]=(), # further hooks
@@ -672,21 +840,28 @@ def characterize(
 )->Characterization:
     """Train a model on the samples and score every one of them.
 
-    Raises `ValueError` before training for unknown scores, and a model or scores that do not fit the samples.
+    Raises `ValueError` before training for unknown scores, and a model or scores that do not fit the samples; of
+    "all" scores those that cannot run are left out. Warns when the model knows the samples before training.
     """
     if runs < 1: raise ValueError(f"runs is {runs}; expected at least 1")
-    for wanted in keep: check_choice(wanted, ("curves", "settling"), "thing to keep")
+    for wanted in keep: check_choice(wanted, ("curves", "by_epoch", "settling"), "thing to keep")
     build, device, finished = _builder(model, samples, runs), resolve_device(device), []
-    made = ScoreSet(scores, dynamics).scores
-    if "curves" in keep and not any(isinstance(score, Curves) for score in made): made.append(Curves())
+    asked = ScoreSet(scores, dynamics)
+    if "curves" in keep and not any(isinstance(score, Curves) for score in asked): asked.scores.append(Curves())
     for run in range(runs):
-        trained, watching = build(seed + run).to(device), ScoreSet(made, dynamics)
+        trained, watching = build(seed + run).to(device), _DuringFit(asked.scores, dynamics)
+        _tell(watching, training, seed + run)
         _check_run(watching, trained, samples, training.n_epochs)
-        settling = [_Settling(watching)] if "settling" in keep else []
+        if isinstance(model, nn.Module): _check_fresh(watching, trained, samples)
+        noted, seen = _ByEpoch(watching), _Seen()
+        beside = [watching, seen, *([noted] if {"by_epoch", "settling"} & set(keep) else [])]
         place = folder and Path(folder) / (f"run-{run}" if runs > 1 else "")
         where = {"seed": seed + run, "device": device, "folder": place}
-        history = fit(trained, samples, training, hooks=[watching, *settling, *hooks], progress=progress, **where)
+        history = fit(trained, samples, training, hooks=[*beside, *hooks], progress=progress, **where)
+        _end(watching, trained, samples, seen, seed + run)
         _judge_from_outside(watching, build, samples, training, **where)
         finished.append(watching)
-    return _collect(samples, finished, model=trained, history=history, training=training,
-                    settling=settling[0].table() if settling else None)
+    by_epoch = noted.hardness(len(history))
+    return _collect(samples, finished, asked.left_out, model=trained, history=history, training=training,
+                    by_epoch=by_epoch if "by_epoch" in keep else None,
+                    settling=_settling(by_epoch) if "settling" in keep else None)

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from ambiguity_nb.data import Samples
+from ambiguity_nb.data import Samples, from_arrays
 from ambiguity_nb.sources import from_openml, load_samples
 
 arff = b"""@RELATION tiny
@@ -157,3 +157,15 @@ def test_a_class_number_may_be_text():
     assert Samples(x, y, ("1", "0"), "swapped").binary("1", "0").classes == ("0", "1")
     clothes = Samples(x, y, ("sandal", "sneaker"), "clothes")
     with pytest.raises(ValueError, match="no class '2'"): clothes.binary("2", "0")
+
+
+def test_numbers_with_gaps_are_refused_unless_their_classes_are_named():
+    x = np.zeros((4, 3))
+    with pytest.raises(ValueError, match=r"\[0, 2, 5\] leave out 3 of the numbers 0..5.*y.astype\(str\)"):
+        from_arrays(x, [0, 2, 5, 2])
+    with pytest.raises(ValueError, match="leave out 999999999 of the numbers"): from_arrays(x, [0, 10**9, 0, 0])
+    with pytest.raises(ValueError, match="go from -1 to 1"): from_arrays(x, [-1, 1, 1, -1])
+    assert from_arrays(x, np.array([0, 2, 5, 2]).astype(str)).classes == ("0", "2", "5")
+    named = from_arrays(x, [0, 2, 5, 2], list("abcdef"))                     # classes without samples, on purpose
+    assert named.n_classes == 6 and list(named.counts()) == [1, 0, 2, 0, 0, 1]
+    assert from_arrays(x, [True, True, True, True]).classes == ("0", "1")

@@ -1,21 +1,23 @@
 """Scores beyond their notebook: side effects, resuming, tables, odd ids, wrong input, independent implementations."""
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 from ambiguity_nb.data import Samples, from_arrays
 from ambiguity_nb.gradients import gradient_norms, label_gradients
 from ambiguity_nb.hardness_types import inject
-from ambiguity_nb.models import evaluating
+from ambiguity_nb.models import build_model, evaluating
 from ambiguity_nb.replay import characterize_trees, replay
 from ambiguity_nb.score_gallery import _dropout_members, margin
-from ambiguity_nb.scores import SCORES, Score, ScoreSet, characterize
+from ambiguity_nb.scores import SCORES, Running, Score, ScoreSet, _knowledge, characterize
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Hook, HookError, KeepBest, Measure, Patience, Training, evaluate, fit, new_lows
 
@@ -197,6 +199,196 @@ def test_early_stopping_leaves_every_score_whole(planted):
     assert 3 <= len(stopped.history) < 30
     assert np.isfinite(stopped.frame.select_dtypes("number")).all(axis=None)
     assert stopped.curves.shape == (len(stopped.history), len(train))
+
+
+def validated(planted):
+    "Four fifths to train on, and hooks that stop early by the rest and put the best weights back."
+    train, validation = planted.samples.split((.8, .2))
+    measure = Measure(lambda model: {"val_loss": evaluate(model, validation)["loss"]})
+    return train, [measure, KeepBest(), Patience(2, new_lows)]
+
+
+class Undo(Hook):
+    "Puts first weights back after the second epoch, or when all is over: none of our own hooks."
+    def __init__(self, at): self.at = at
+
+    def before_fit(self, model, samples, n_epochs): self.weights = copy.deepcopy(model.state_dict())
+
+    def after_epoch(self, epoch, model, samples, metrics):
+        if self.at == "epoch" and epoch == 2: model.load_state_dict(self.weights)
+
+    def after_fit(self, model, samples):
+        if self.at == "end": model.load_state_dict(self.weights)
+
+
+@pytest.mark.parametrize("how", ["none", "best", "epoch", "end"])
+def test_scores_of_the_last_epoch_are_those_of_the_model_returned(how, planted, tmp_path):
+    train, stopping = validated(planted)
+    hooks = {"none": [], "best": stopping, "epoch": [Undo("epoch")], "end": [Undo("end")]}[how]
+    training = Training(n_epochs=30 if how == "best" else 2, lr=2e-2)
+    late = [name for name, s in SCORES.items() if "last epoch" in s().measured or name in ("allsh", "last_loss")]
+    assert {"last_loss", "entropy", "cleanlab", "prototypicality"} <= set(late)
+    found = characterize(small, train, late, training, hooks=hooks, folder=tmp_path)
+    assert how != "best" or len(found.history) < 30
+    again = ScoreSet(late).start(len(train), 10, 1)
+    again.evaluate(found.model, train)
+    again.after_fit(found.model, train)
+    for name in late: np.testing.assert_array_equal(found.values(name), again[name].values(), err_msg=name)
+    resumed = characterize(small, train, late, training, hooks=validated(planted)[1] if how == "best" else hooks,
+                           folder=tmp_path)                             # from the checkpoint of the last epoch
+    for name in late: np.testing.assert_array_equal(resumed.values(name), found.values(name), err_msg=name)
+
+
+def test_vog_without_a_second_snapshot_is_left_out_and_never_zero(planted):
+    train, _ = validated(planted)
+    stop = Patience(0, lambda history: [False] * len(history))               # after the first epoch
+    with pytest.warns(UserWarning, match="'vog' was left out"):
+        found = characterize(small, train, ["aum", SCORES["vog"](stage="early")], Training(n_epochs=9), hooks=[stop])
+    assert len(found.history) <= 2 and ("vog" in found.left_out) != ("vog" in found.names)
+    if "vog" in found.names: assert found.values("vog").std() > 0
+
+
+def test_all_scores_of_one_epoch_leave_out_what_cannot_run_and_say_so(planted):
+    one = characterize(small, planted.samples, "all", Training(n_epochs=1))
+    assert set(one.left_out) == {"vog"} and set(one.names) == set(SCORES) - {"vog"}
+    assert "at least 2 epochs" in one.left_out["vog"]
+    assert "left out: vog" in repr(one) and "vog was left out" in one._repr_html_()
+    with pytest.raises(ValueError, match="at least 2 epochs"):
+        characterize(small, planted.samples, ["all", SCORES["vog"]().named("mine")], Training(n_epochs=1))
+    trained = characterize(small, planted.samples, "all", Training(n_epochs=2), dynamics="train")
+    assert set(trained.left_out) == {"prototypicality"}
+    arrays = replay(np.random.default_rng(0).normal(size=(1, 500, 10)), planted.samples)
+    assert {"vog", "grand", "allsh", "prototypicality"} <= set(arrays.left_out)
+    assert "input_gradients" in arrays.left_out["vog"]
+
+
+def test_measured_tells_how_the_numbers_came(planted):
+    train, eval_ = (characterize(small, planted.samples, ["data_maps", "aum", "last_loss"], Training(n_epochs=2),
+                                 dynamics=dynamics).summary().measured for dynamics in ("train", "eval"))
+    assert eval_["data_maps"] == "evaluation pass after each epoch"
+    assert train["data_maps"] == "training steps of each epoch" and train["last_loss"].startswith("training steps of")
+    assert train["aum"] == eval_["aum"] == "training steps, before each update"
+    saved = replay(np.zeros((2, 500, 10)), planted.samples, ["data_maps", "aum"]).summary().measured
+    assert set(saved) == {"given logits of each epoch"}
+    trees = characterize_trees(GradientBoostingClassifier(n_estimators=3), load_samples("wine")).summary().measured
+    assert trees["data_maps"] == trees["aum"] == "predictions after each round"
+    assert not trees.str.contains("epoch|training step|evaluation").any()
+    assert not saved.str.contains("evaluation|before each update").any()
+
+
+def test_groups_and_issues_agree_with_the_values_beside_them():
+    noisy = inject(load_samples("breast-cancer"), "uniform", .2).samples
+    found = characterize("tabular_mlp", noisy, ["data_iq", "data_maps", "cleanlab", "forgetting"],
+                         Training(n_epochs=5, lr=3e-3), runs=3)
+    frame = found.frame
+    sure = frame.data_iq_ambiguity <= frame.data_iq_ambiguity.median()
+    assert ((frame.data_iq_group == "easy") == (sure & (frame.data_iq_values >= .75))).all()
+    assert ((frame.data_iq_group == "hard") == (sure & (frame.data_iq_values <= .25))).all()
+    rest = frame[frame.data_maps_group != "ambiguous"]
+    assert ((rest.data_maps_group == "easy") == (rest.data_maps_values >= .5)).all()
+    least = frame.data_maps_ambiguity[frame.data_maps_group == "ambiguous"].min()
+    assert (rest.data_maps_ambiguity <= least).all()
+    assert (frame.forgetting_unforgettable == (frame.forgetting_values == 0)).all()
+    assert found["data_maps"].columns["correctness"].shape == (len(noisy),)
+    clear = frame.cleanlab_values > .9                          # a label that is believed in the mean is no issue
+    assert not frame.cleanlab_issue[clear].any() and frame.cleanlab_issue[frame.cleanlab_values < .05].all()
+
+
+def test_a_sample_that_is_twice_in_a_batch_counts_twice_outside_a_set_too():
+    rows, logits = torch.tensor([0, 1, 0, 2, 0]), torch.tensor([[2., 0.], [1., 0.], [0., 4.], [1., 0.], [0., 1.]])
+    y = torch.zeros(5, dtype=torch.int64)
+    for name in ("aum", "forgetting", "loss", "data_maps", "el2n", "conf_agree"):
+        alone, together = SCORES[name](), ScoreSet(name).start(3, 2, 3)
+        alone.start(3, 2, 3)
+        if "train" in alone.needs:
+            alone.train_batch(rows, logits, y)
+            together.train_batch(rows, logits, y)
+        else:
+            alone.eval_batch(rows, logits, y, embeddings=None)
+            together.eval_batch(rows, logits, y)
+        np.testing.assert_array_equal(alone.values(), together[name].values(), err_msg=name)
+    aum = SCORES["aum"]()
+    aum.start(3, 2, 1)
+    aum.train_batch(rows, logits, y)
+    assert list(aum.values()) == [-1, 1, 1]                                  # margins 2, -4 and -1 of sample 0
+    running = Running(2)
+    running.add(torch.tensor([0, 0]), torch.tensor([1., 3.]))
+    assert running.mean()[0] == 2 and running.std()[0] == 1 and list(running.count) == [2, 0]
+
+
+def test_a_module_that_knows_the_samples_is_told_from_a_fresh_one(planted):
+    samples, outside = planted.samples, SCORES["cleanlab"](out_of_sample=True, folds=2)
+    trained = small()
+    fit(trained, samples, Training(n_epochs=8, lr=5e-3))
+    with pytest.warns(UserWarning, match=r"accuracy \d\d\.\d%, and the largest class is 1\d\.\d%") as warned:
+        characterize(trained, samples, ["aum", "loss"], Training(n_epochs=1))
+    assert len(warned) == 1
+    with pytest.raises(ValueError, match=r"\['cleanlab'\] judge each sample.*a function that builds a fresh model"):
+        characterize(trained, samples, outside, Training(n_epochs=1), hooks=[Interrupt(1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert characterize(small(), samples, outside, Training(n_epochs=1)).names == ["cleanlab"]
+
+
+def test_knowledge_is_more_than_the_share_of_a_large_class_and_more_than_luck():
+    rng = np.random.default_rng(0)
+    y = (rng.random(1000) < .1).astype(np.int64)                             # nine in ten are of class 0
+    rare = from_arrays(rng.normal(size=(1000, 5)).astype(np.float32), y)
+    always = nn.Linear(5, 2)
+    nn.init.zeros_(always.weight)
+    with torch.no_grad(): always.bias.copy_(torch.tensor([6., 0.]))          # accuracy .9, and sure of it
+    assert _knowledge(always, rare)[0] is False
+    two = load_samples("two-gaussians")
+    fresh = [build_model("tabular_mlp", two, seed=seed) for seed in range(60)]
+    known = [_knowledge(model, two) for model in fresh]
+    assert max(accuracy for _, accuracy, _ in known) > .8 and not any(found for found, _, _ in known)
+    fit(fresh[0], two, Training(n_epochs=2))
+    assert _knowledge(fresh[0], two)[0]
+
+
+def test_hardness_by_epoch_ends_with_the_hardness(planted, found):
+    kept = characterize(small, planted.samples, "all", Training(n_epochs=6, lr=5e-3), keep=["by_epoch", "settling"])
+    assert found.by_epoch is None and "aum" in kept.by_epoch and not {"random", "allsh"} & set(kept.by_epoch)
+    for name, rows in kept.by_epoch.items():
+        assert rows.shape == (6, 500) and rows.dtype == np.float32
+        np.testing.assert_allclose(rows[-1], kept.hardness(name), rtol=1e-5, atol=1e-6, err_msg=name)
+    assert np.isnan(kept.by_epoch["vog"][0]).all() and np.isfinite(kept.by_epoch["aum"]).all()
+    pd.testing.assert_frame_equal(kept.settling, found.settling)
+    logits = np.random.default_rng(0).normal(size=(3, 500, 10))
+    assert replay(logits, planted.samples, "loss", keep=["by_epoch"]).by_epoch["loss"].shape == (3, 500)
+
+
+def test_a_score_that_draws_has_the_seed_of_its_run(planted):
+    class Draws(Score):
+        "Numbers of a seed."
+        name, needs, draws, finds_mislabeled, sees_labels = "drawn", (), True, False, False
+        learned_from = ("digits",)
+        def start(self, n_samples, n_classes, n_epochs): self.n = n_samples
+        def values(self): return np.random.default_rng(self.seed or 0).random(self.n) + 1000 * self.batch_size
+
+    fixed = Draws().named("fixed")
+    fixed.seed = 7
+    found = characterize(small, planted.samples, [Draws, fixed], Training(n_epochs=1, batch_size=32), runs=2, seed=3)
+    for run in range(2):
+        want = np.random.default_rng(3 + run).random(500) + 32000
+        np.testing.assert_array_equal(found["drawn"].values[run], want)
+    np.testing.assert_array_equal(found["fixed"].values[0], found["fixed"].values[1])
+    assert found["drawn"].sees_labels is False and found["drawn"].learned_from == ("digits",)
+
+
+def test_names_as_labels_in_replay():
+    logits, names = np.random.default_rng(0).normal(size=(2, 4, 3)), np.array(["cat", "ant", "bee", "cat"])
+    with pytest.warns(UserWarning, match=r"order of sorted names, \['ant', 'bee', 'cat'\]"):
+        found = replay(logits, names, "loss")
+    want = replay(logits, np.array([2, 0, 1, 2]), "loss")
+    np.testing.assert_array_equal(found.values("loss"), want.values("loss"))
+    assert found.samples.classes == ("ant", "bee", "cat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = replay(logits, names.astype(object), "loss", classes=["cat", "bee", "ant"])
+    np.testing.assert_array_equal(told.values("loss"), replay(logits, np.array([0, 2, 1, 0]), "loss").values("loss"))
+    with pytest.raises(ValueError, match="name 2 classes.*has 3 columns"): replay(logits, names[[0, 1, 1, 0]], "loss")
+    with pytest.raises(ValueError, match="'cat' is not among"): replay(logits, names, "loss", classes=list("abc"))
 
 
 def test_runs_differ_and_average(planted):
@@ -405,3 +597,144 @@ def test_a_registered_score_joins_all_and_fits_where_the_others_do(planted):
         assert scored.names == ["constant", "random"] and scored["constant"].baseline
     finally:
         SCORES._things.pop("constant")
+
+
+class _Twice(nn.Module):
+    "One dropout layer, called twice; what it drops each time can be read off."
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(.5)
+
+    def forward(self, x): return torch.stack([self.drop(x).sum(1), self.drop(x).mul(2 ** torch.arange(8.)).sum(1)], 1)
+
+
+def test_a_dropout_layer_that_is_called_twice_has_two_masks():
+    x = torch.ones(6, 8)
+    members = _dropout_members(_Twice(), x, 20)                                           # [S, B, 2]
+    kept = members[:, :, 0] / 2
+    place = torch.tensor([[float(bin(int(v) // 2).count("1")) for v in row] for row in members[:, :, 1]])
+    assert (kept != place).any()                          # the number of units kept differs between the two calls
+    for a in (0, 5): assert torch.equal(_dropout_members(_Twice(), x[a:a + 1], 20), members[:, a:a + 1])
+    assert (members == members[:, :1]).all()                                              # one mask for every sample
+
+
+def test_augmentations_are_addressed_by_seed_and_index(planted):
+    class Batched(Samples):
+        "Comes in batches of 37, whatever is asked for."
+        def batches(self, batch_size=64, **options): return Samples.batches(self, 37, **options)
+
+    table = load_samples("wine")
+    for samples, name in ((planted.samples, small), (table, "tabular_mlp")):
+        model = build_model(name, samples, seed=0)
+        other = Batched(**{k: getattr(samples, k) for k in samples.__dataclass_fields__})
+        values = {}
+        for key, part, seed in (("a", samples, 3), ("b", other, 3), ("c", samples, 4), ("d", samples, None), ("e", samples, 0)):
+            score = SCORES["allsh"](seed=seed)
+            score.start(len(part), part.n_classes, 1)
+            score.after_fit(model, part)
+            values[key] = score.values()
+        np.testing.assert_allclose(values["a"], values["b"], rtol=1e-3, atol=1e-7)
+        assert not np.allclose(values["a"], values["c"], rtol=1e-3) and np.array_equal(values["d"], values["e"])
+
+
+def test_two_seeds_of_augmentations_rank_alike():
+    samples = load_samples("mnist-5k").subset(slice(0, 4000, 4))
+    draws = [SCORES["allsh"](seed=seed).named(f"seed {seed}") for seed in (1, 2)]
+    both = characterize("lenet", samples, draws, Training(n_epochs=3, lr=3e-3))
+    ranks = pd.DataFrame({name: both.values(name) for name in both.names}).rank()
+    assert ranks.corr().iloc[0, 1] > .8
+
+
+def test_a_transform_of_ones_own_is_shared_by_all_samples():
+    calls = []
+
+    def transform(images):
+        calls.append(torch.rand(1).item())
+        return images
+
+    samples = load_samples("digits").subset(range(600))
+    score = SCORES["allsh"](3, transform=transform)
+    score.start(600, 10, 1)
+    score.after_fit(small(), samples)
+    assert len(calls) == 6 and calls[:3] == calls[3:] and len(set(calls)) == 3            # two batches
+
+
+def test_early_scores_wait_for_some_hundred_steps(planted):
+    from ambiguity_nb.score_gallery import _early_epochs
+
+    for n_epochs, n_steps, want in ((10, 79, [5, 6, 7]), (10, 157, [3, 4, 5]), (10, 938, [1, 2, 3, 4, 5]),
+                                    (50, 157, [3, 8, 14, 20, 25]), (1, 10, [1]), (2, 10, [1, 2])):
+        assert _early_epochs(n_epochs, n_steps, 5) == want
+    assert _early_epochs(10, 8, 3) == [5, 8, 10]                       # 80 steps in all: from the middle to the end
+    score = SCORES["el2n"]()
+    score.batch_size = 5
+    score.start(500, 10, 20)                                                           # 100 steps an epoch
+    assert score.chosen.tolist() == [5, 6, 8, 9, 10] and "epochs 5, 6, 8, 9, 10 (mean)" in score.measured
+
+
+def test_early_scores_are_worth_reading_by_default():
+    digits = load_samples("mnist-5k").subset(slice(0, 4000, 4))
+    noisy = inject(digits, "uniform", .1)
+    first = [SCORES[name]([1]).named(f"{name} at first") for name in ("el2n", "grand")]
+    scored = characterize("lenet", noisy.samples, ["el2n", "grand", *first], Training(n_epochs=10, lr=2e-3))
+    for name in ("el2n", "grand"):
+        now, at_first = (roc_auc_score(noisy.flags, scored.hardness(n)) for n in (name, f"{name} at first"))
+        assert now > .93 and now > at_first + .05
+
+
+class _Stop(Hook):
+    "Stops after some epochs, and may put other weights back."
+    order = -1
+    def __init__(self, after, back_to=None): self.after, self.back_to = after, back_to
+
+    def after_epoch(self, epoch, model, samples, metrics):
+        if epoch == self.back_to: self.weights = copy.deepcopy(model.state_dict())
+
+    def after_fit(self, model, samples):
+        if self.back_to: model.load_state_dict(self.weights)
+
+    def enough(self, history): return len(history) >= self.after
+
+
+def test_scores_of_a_training_that_ended_early(planted):
+    def stopped(scores, **how):
+        watching = ScoreSet(scores)
+        fit(small(), planted.samples, Training(n_epochs=30), hooks=[watching, _Stop(**how)], device="cpu")
+        return watching
+
+    names = ["el2n", "grand", "vog"]
+    found = stopped(names, after=4)
+    for name in names:
+        assert np.isfinite(found[name].values()).all() and len(np.unique(found[name].values())) > 400
+    assert "after epoch 4" in found["el2n"].measured and "ended before epoch" in found["grand"].measured
+    assert "2 snapshots" in found["vog"].measured and not found["vog"].left_out
+    for how in ({"after": 1}, {"after": 4, "back_to": 1}):          # one snapshot, and twice the same
+        vog = stopped(["vog"], **how)["vog"]
+        assert np.isnan(vog.values()).all() and "snapshots" in vog.left_out
+    early = stopped([SCORES["vog"](3, stage="early")], after=10)["vog"]
+    assert early.gradient.count.max() == 3 and "3 snapshots of training" in early.measured
+
+
+def test_columns_agree_with_the_values_beside_them(planted):
+    names = ["data_maps", "data_iq", "forgetting", "cleanlab"]
+    both = characterize(small, planted.samples, names, Training(n_epochs=4, lr=5e-3), runs=3)
+    maps, c, a = both["data_maps"].columns, both.values("data_iq"), both.ambiguity("data_iq")
+    ambiguous = np.argsort(-both.ambiguity("data_maps"), kind="stable")[:500 // 3]
+    assert set(np.flatnonzero(maps["group"] == "ambiguous")) == set(ambiguous)
+    easy = (c >= .75) & (a <= np.median(a))
+    assert ((both["data_iq"].columns["group"] == "easy") == easy).all()
+    assert set(np.unique((maps["correctness"] * 12).round(6))) <= set(range(13))           # of 3 runs of 4 epochs
+    assert (both["forgetting"].columns["unforgettable"] == (both.values("forgetting") == 0)).all()
+    runs = both.runs("cleanlab")
+    assert both["cleanlab"].columns["issue"].dtype == bool and len(runs) == 3
+
+
+def test_what_scores_say_of_themselves(planted):
+    blind = {name for name, score in SCORES.items() if not score.sees_labels}
+    assert blind == {"allsh", "conf_agree", "entropy", "input_norm", "random"}
+    assert not SCORES["prototypicality"]("kmeans").sees_labels and SCORES["prototypicality"]().sees_labels
+    assert {name for name, score in SCORES.items() if score.draws} == {"allsh", "conf_agree", "random"}
+    ends = {name for name, score in SCORES.items() if score().at_end}
+    assert ends == {"last_loss", "entropy", "cleanlab", "prototypicality"}
+    assert not SCORES["cleanlab"](out_of_sample=True).at_end
+    assert all(score().seed is None for score in SCORES.values())

@@ -114,7 +114,7 @@ _logger = logging.getLogger(__name__)
 # %% ../../nbs/jobs/benchmark.ipynb #3e36cd0e
 def benchmark(
     preset:str|None=None, # quick (bundled digits, all types), tables (bundled tables), mnist-5k or paper (H-CAT's grid)
-    grid:dict|None=None, # a grid of your own: datasets, models, kinds, props, given, data_seeds, scores, n_epochs, ...
+    grid:dict|None=None, # a grid of your own: datasets, data, models, kinds, props, given, data_seeds, scores, ...
     hcat:HCat=HCat(), # H-CAT's words
     run:RunFolder=RunFolder(), # where it goes; the name is made from the settings if left out
     *,
@@ -152,10 +152,10 @@ def _choose(preset:str|None, grid:dict|None, hcat:HCat)->tuple[Grid, str]: # and
     if len(words := [word for word, value in said.items() if value is not None]) > 1:
         raise ValueError(f"got {' and '.join(words)}; give one of preset, grid and hardness")
     if hcat.hardness is not None:
-        return hcat.grid(), f"{hcat.data}-{hcat.model}-{hcat.hardness}".lower().replace(":", "-").replace("/", "-")
+        return hcat.grid(), f"{hcat.dataset}-{hcat.model}-{hcat.hardness}".lower().replace(":", "-").replace("/", "-")
     if grid is None: return PRESETS.resolve(preset or "quick"), (preset or "quick").replace(":", "-")
     for name in grid: check_choice(name, [field.name for field in dataclasses.fields(Grid)], "grid setting")
-    return Grid(**grid), "custom"
+    return Grid(**{name: yaml.safe_load(v) if isinstance(v, str) else v for name, v in grid.items()}), "custom"
 
 # %% ../../nbs/jobs/benchmark.ipynb #f0f59ffe
 def _given(source:Path|None, classes:list[str]|None)->dict[str, dict]:
@@ -176,10 +176,10 @@ def _tell(run:Run, told:dict)->None:
     run.log(told, phase="cell")
     what = "{dataset} {model} {kind} {prop:g} seeds {data_seed}, {model_seed}".format(**told)
     if "error" in told: _logger.info("%s failed: %s; %d left", what, told["error"], told["left"])
-    else: _logger.info("%s: %.0f s, best %s with AUROC %.3f; %d left", what, *(told[k] for k in _told))
-
-# %% ../../nbs/jobs/benchmark.ipynb #e7015246
-_told = ("seconds", "best", "best_auroc", "left")
+    else:
+        without = f" (without {', '.join(told['left_out'])}, which cannot run there)" if told["left_out"] else ""
+        numbers = [told[name] for name in ("seconds", "best", "best_auroc")]
+        _logger.info("%s: %.0f s, best %s with AUROC %.3f%s; %d left", what, *numbers, without, told["left"])
 
 # %% ../../nbs/jobs/benchmark.ipynb #a80ba5e7
 def _save_tables(run:Run, store:Store, cells:pd.DataFrame)->None:

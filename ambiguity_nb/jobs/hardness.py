@@ -6,6 +6,7 @@
 __all__ = ['Scoring', 'hardness']
 
 # %% ../../nbs/jobs/hardness.ipynb #621cc706
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,9 @@ import numpy as np
 
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
-from ..models import MODELS
+from ..data import Samples
+from ..models import MODELS, build_model
+from ..replay import characterize_trees
 from ..score_plots import plot_data_map, plot_hardest, plot_rank_agreement, plot_trajectories
 from ..scores import Characterization, ScoreSet, characterize
 from ..sources import Source
@@ -30,7 +33,8 @@ class Scoring:
 
     def __post_init__(self):
         ScoreSet(self.names())
-        if self.model is not None: MODELS.resolve(self.model)
+        if self.model is not None and getattr(MODELS.resolve(self.model), "staged", False) and self.runs > 1:
+            raise ValueError(f"runs is {self.runs}; {self.model} is fitted once, leave it out")
 
     def names(self)->list[str]:
         "The scores asked for, word by word."
@@ -49,10 +53,10 @@ def _report(run:Run, result:Characterization)->Report:
     "What a scored data set shows, as a page."
     samples, names, n_runs = result.samples, result.names, len(result.runs(result.names[0]))
     n, k = f"{len(samples):,}", f"{samples.n_classes}"
-    numbers = {"samples": n, "classes": k, "scores": f"{len(names)}",
-               "training accuracy": f"{result.history[-1]['accuracy']:.1%}"}
-    lead = (f"{len(names)} scores of {n} samples in {k} classes, from {n_runs} "
-            f"training{'s' if n_runs > 1 else ''} of {result.training.n_epochs} epochs.")
+    numbers = {"samples": n, "classes": k, "scores": f"{len(names)}"}
+    if result.history: numbers["training accuracy"] = f"{result.history[-1]['accuracy']:.1%}"
+    lead = (f"{len(names)} scores of {n} samples in {k} classes, from {n_runs} training{'s' if n_runs > 1 else ''} "
+            f"of {result.training.n_epochs} {'epochs' if result.history else 'rounds'}.")
     report = Report(f"Which samples of {samples.name} are hard?", lead, numbers, run)
     if "data_maps" in names: _draw_map(report, result)
     if samples.is_image: _draw_images(report, result)
@@ -61,8 +65,9 @@ def _report(run:Run, result:Characterization)->Report:
                table=result.top(_first(result), 20).drop(columns="position").round(3))
     if result.curves is not None: _draw_curves(report, result)
     if len(names) > 1: _draw_agreement(report, result)
+    without = "".join(f" Left out: {name} ({why})." for name, why in result.left_out.items())
     report.add("The scores", "Which end of each score is hard, where it was measured, and what it cost "
-               "beyond the training.", table=result.summary())
+               f"beyond the training.{without}", table=result.summary())
     return report.add_settings(run.config)
 
 # %% ../../nbs/jobs/hardness.ipynb #0d2f6162
@@ -104,6 +109,21 @@ def _draw_agreement(report:Report, result:Characterization)->None:
         "blocks disagree, look at both ends.",
         lambda figure: plot_rank_agreement(result, ax=figure.subplots()), (7.5, 6.4))
 
+# %% ../../nbs/jobs/hardness.ipynb #2f6f56f1
+_logger = logging.getLogger(__name__)
+
+# %% ../../nbs/jobs/hardness.ipynb #f9fa1900
+def _scored(samples:Samples, scoring:Scoring, training:Training, folder:Path, seed:int, **how)->Characterization:
+    "Every score of one training, or of several."
+    model = scoring.model or ("lenet" if samples.is_image else "tabular_mlp")
+    if not getattr(MODELS.resolve(model), "staged", False):
+        how |= {"runs": scoring.runs, "seed": seed, "folder": folder}
+        return characterize(model, samples, scoring.names(), training, **how)
+    trees = build_model(model, samples, seed=seed, n_rounds=training.n_epochs)
+    found = characterize_trees(trees, samples, scoring.names())
+    found.training = training
+    return found
+
 # %% ../../nbs/jobs/hardness.ipynb #12346473
 def hardness(
     source:Source=Source(), # which data
@@ -122,12 +142,10 @@ def hardness(
     if training.patience is not None:
         raise ValueError("patience needs samples to judge by, and here all are scored; leave it out")
     samples = source.read()
-    model = scoring.model or ("lenet" if samples.is_image else "tabular_mlp")
     folder = open_run("hardness", settings(source, scoring, training, seed=seed), run)
-    result = characterize(
-        model, samples, scoring.names(), training, runs=scoring.runs, seed=seed, device=device,
-        folder=folder.folder / "checkpoints", hooks=[Log(partial(folder.log, phase="training"))],
-        progress=progress)
+    result = _scored(samples, scoring, training, folder.folder / "checkpoints", seed, device=device,
+                     hooks=[Log(partial(folder.log, phase="training"))], progress=progress)
+    for name, why in result.left_out.items(): _logger.info("%s was left out: %s", name, why)
     folder.save_table("scores", result.frame)
     folder.save_table("summary", result.summary())
     path = _report(folder, result).write(folder.folder / "report.html")
