@@ -569,7 +569,8 @@ def results(self:Store,
     files = self.files() if cells is None else [self.file(cell) for cell in cells if self.done(cell)]
     found = [self.read(path) for path in files]
     length = {"n_epochs": self.settings["n_epochs"]}
-    return pd.DataFrame([row | length for cell, record in found if "error" not in record for row in _rows(cell, record)])
+    whole = [(cell, record) for cell, record in found if "error" not in record]
+    return pd.DataFrame([row | length for cell, record in whole for row in _rows(cell, record)])
 
 # %% ../nbs/09_benchmark.ipynb #524226f4
 def _rows(cell:BenchmarkCell, record:dict)->Iterator[dict]:
