@@ -89,8 +89,8 @@ def benchmark_report(
     table = said.frame[columns].round(3).rename(columns={"n": "blocks"}).assign(**{"not clearly worse": also})
     report.add("Conclusion", " ".join(said.frame["text"]), table=table)
     by_kind = Conclusions.of(cells, "kind").frame[[*columns, "advice"]].round(3).rename(columns={"n": "blocks"})
-    report.add("Conclusion by type", "lead: how far the best is ahead of the best baseline; norm: the AUROC of the norm "
-               "of the input alone, in the better direction.", table=by_kind)
+    report.add("Conclusion by type", "lead: how far the best is ahead of the best baseline; norm: the AUROC of the "
+               "norm of the input alone, in the better direction.", table=by_kind)
     if beware := " ".join(filter(None, said.frame["beware"])): report.add("Beware of the pixels", beware)
     missing = [why for i, figure in enumerate(_figures(store, cells)) if (why := _draw(report, i, *figure))]
     if missing: report.add("Not shown", " ".join(missing))
