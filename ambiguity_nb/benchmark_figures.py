@@ -682,15 +682,13 @@ def _conclusion(name:str, cells:pd.DataFrame)->dict:
 
 # %% ../nbs/09b_benchmark_figures.ipynb #best0001
 def _best(units:_Units)->int:
-    "The score that no other exceeds in the units both have; scores of less than half the units are no candidates."
-    n = (~np.isnan(units.values)).sum(1)
-    _, _, dataset = units.blocks()
-    exceeded = []
-    for one in range(len(n)):
-        less = dataclasses.replace(units, values=units.values - units.values[one], noise=units.noise[..., :1])
-        ahead = _fold(_fold(less.blocks()[0], dataset), np.zeros(dataset.max() + 1, int))
-        exceeded.append(np.nanmax(ahead) if n[one] >= n.max() / 2 else np.inf)
-    return int(np.argmin(exceeded))
+    "The score that no other exceeds in the units both have; only scores of nearly all blocks are candidates."
+    n, (values, _, dataset) = len(units.names), units.blocks()
+    n_blocks = (~np.isnan(values)).sum(1)
+    less = (units.values[None] - units.values[:, None]).reshape(n * n, -1)                  # [one, other]
+    ahead = dataclasses.replace(units, values=less, noise=less[..., None]).blocks()[0]
+    ahead = _fold(_fold(ahead, dataset), np.zeros(dataset.max() + 1, int)).reshape(n, n)
+    return int(np.argmin(np.where(n_blocks >= .9 * n_blocks.max(), np.nanmax(ahead, axis=1), np.inf)))
 
 # %% ../nbs/09b_benchmark_figures.ipynb #lead0001
 def _lead(score:str, against:pd.DataFrame, rivals:pd.DataFrame, baselines:set[str])->dict:
@@ -774,15 +772,15 @@ def _sentence(group:str, row:dict, where:str)->str:
     "The conclusion on one group."
     name = _call(row["best"], row["by"]) + (", a baseline" if row["best"] == row["baseline"] else "")
     drawn = ("" if row["over"] == "samples" else f"{row['over']} and ") + "samples drawn again"
-    interval = f", 95 % interval {row['low']:.2f} to {row['high']:.2f}, {drawn}" if np.isfinite(row["low"]) else ""
-    text = f"For {_in_words(group)} {row['advice']}. On {where} the best is {name} (AUROC {row['auroc']:.2f}{interval})"
+    interval = f", 95 % interval {row['low']:.3f} to {row['high']:.3f}, {drawn}" if np.isfinite(row["low"]) else ""
+    text = f"For {_in_words(group)} {row['advice']}. On {where} the best is {name} (AUROC {row['auroc']:.3f}{interval})"
     if len(row["also"]) == 0: text += "; all others are worse"
     else: text += f"; {_listed(row['also'], 4)} {'is' if len(row['also']) == 1 else 'are'} not clearly worse"
     if np.isnan(row["lead_low"]): return text + "."
-    few = f", for {_count(row['n'], 'block')} are too few for Wilcoxon's test" if row["test"] == "bootstrap" else ""
-    ahead = f"{row['lead'] + 0:.3f} ({row['lead_low']:.3f} to {row['lead_high']:.3f}"
-    judged = f"corrected p {row['lead_p']:.2g} by {row['test']}{few})"
-    return f"{text}. It is ahead of {row['baseline']}, the best baseline, by {ahead}; {judged}."
+    lead, low, high = (f"{round(row[name], 3) + 0:.3f}" for name in ("lead", "lead_low", "lead_high"))
+    few = ", for blocks are too few for Wilcoxon's test" if row["test"] == "bootstrap" else ""
+    judged = f"{low} to {high}; corrected p = {row['lead_p']:.2g} by {row['test']}{few}"
+    return f"{text}. Its lead over {row['baseline']}, the best baseline, is {lead} ({judged})."
 
 # %% ../nbs/09b_benchmark_figures.ipynb #1ea1ac82
 def _pixel_note(cells:pd.DataFrame)->str:
