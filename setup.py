@@ -16,7 +16,7 @@ def lines(key: str) -> list[str]:
 
 
 extras = {"dev": lines("dev_requirements"), "wandb": lines("wandb_requirements"), "dask": lines("dask_requirements"),
-          "scatter": lines("scatter_requirements")}
+          "scatter": lines("scatter_requirements"), "xray": lines("xray_requirements")}
 
 setup(
     name=settings["lib_name"],

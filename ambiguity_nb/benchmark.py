@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import functools
 import hashlib
+import inspect
 import itertools
 import json
 import os
@@ -30,11 +31,13 @@ import torch
 from tqdm.auto import tqdm
 
 from . import __version__
-from .core import Registry, as_plain, atomic_path, patch
+from .core import Registry, as_plain, atomic_path, check_choice, patch
 from .data import Samples
 from .hardness_types import HARDNESS_TYPES, Injected, inject
 from .models import MODELS, build_model, predict_logits
-from .scores import Characterization, ScoreSet, characterize
+from .replay import characterize_trees
+from .score_gallery import _learned_there
+from .scores import Characterization, Score, ScoreSet, characterize, collect
 from .sources import Source, from_openml
 from .training import Log, Training, fit
 
@@ -89,6 +92,17 @@ def detection_quality(
     seed:int=0, # of the resamples: the same for every score, so that scores are compared on the same ones
 )->dict[str, float]: # auroc, auprc, each with _low, _high and _se; share (a random score's AUPRC), n, n_flagged
     "How well a score finds the flagged samples; `ValueError` for unequal lengths, NaN, and flags that are all alike."
+    return _quality(hardness, flags, n_bootstrap, level, seed)[0]
+
+# %% ../nbs/09_benchmark.ipynb #67ec6356
+def _quality(
+    hardness:np.ndarray, # [N] float
+    flags:np.ndarray, # [N] bool
+    n_bootstrap:int, # resamples; 0 for none
+    level:float=.95, # of the intervals
+    seed:int=0, # of the resamples
+)->tuple[dict[str, float], np.ndarray]: # as `detection_quality`, and the AUROC of each resample [R]
+    "How well a score finds the flagged samples."
     hardness, flags = np.asarray(hardness, np.float64), np.asarray(flags)
     _check_truth(hardness, flags)
     order = np.argsort(-hardness, kind="stable")
@@ -97,10 +111,10 @@ def detection_quality(
     auroc, auprc = _areas(order, ties, flags, np.ones((1, len(flags)), np.uint8))
     result = {"auroc": float(auroc[0]), "auprc": float(auprc[0]), "share": float(flags.mean()),
               "n": len(flags), "n_flagged": int(flags.sum())}
-    if not n_bootstrap: return result
+    if not n_bootstrap: return result, np.empty(0)
     parts = [_areas(order, ties, flags, weights) for weights in _resamples(flags, n_bootstrap, seed)]
     aurocs, auprcs = map(np.concatenate, zip(*parts, strict=True))
-    return result | _interval("auroc", aurocs, level) | _interval("auprc", auprcs, level)
+    return result | _interval("auroc", aurocs, level) | _interval("auprc", auprcs, level), aurocs
 
 # %% ../nbs/09_benchmark.ipynb #c0f1ea89
 def _interval(name:str, draws:np.ndarray, level:float)->dict[str, float]:
@@ -148,7 +162,7 @@ class BenchmarkCell:
     kind: str # one of `HARDNESS_TYPES`, or "module:function"
     prop: float # share made hard
     severity: float|None # None for types without
-    data_seed: int # of the injection
+    data_seed: int # of the injection, and of the choice of `max_samples`
     model_seed: int # of weights and batch order
 
     @property
@@ -169,17 +183,19 @@ class Grid:
     props_of: Mapping[str, tuple[float, ...]] = field(default_factory=dict) # other shares for some types
     severities: tuple[float|None, ...] = (None,) # absolute; None = the type's default
     severity_steps: bool = False # use each type's three severities instead of `severities`
-    data_seeds: tuple[int, ...] = (0,) # of the injection
+    data_seeds: tuple[int, ...] = (0,) # of the injection, and of the choice of `max_samples`
     model_seeds: tuple[int, ...] = (0,) # of weights and batch order
     paired_seeds: bool = False # first data seed with first model seed and so on, instead of all with all
     given: Mapping[str, Mapping] = field(default_factory=dict) # arguments of the types' own, per type
+    data: Mapping[str, str|Mapping] = field(default_factory=dict) # names for `datasets`: what `Source` reads, or fields
     scores: tuple[str, ...] = ("all",) # fixed: names of scores, "module:class", "all" or "baselines"
     n_epochs: int = 10 # fixed
     batch_size: int = 64 # fixed
     lr: float = 1e-3 # fixed: learning rate
-    part: str = "train" # fixed: "train", "test" or "all" of each data set
-    max_samples: int|None = None # fixed: about so many at most, stratified
-    n_bootstrap: int = 200 # fixed: resamples for the intervals
+    part: str|None = None # fixed: "train", "test" or "all"; None: train of a data set by name and all of a file
+    max_samples: int|None = None # fixed: about so many at most, stratified; other ones with another data seed
+    n_bootstrap: int = 100 # fixed: resamples for the intervals
+    by_epoch: bool = False # fixed: evaluate the scores after every epoch too
     keep_scores: bool = True # fixed: keep every sample's scores (for stability and agreement), not only the evaluation
 
     def __post_init__(self):
@@ -195,7 +211,7 @@ class Grid:
         return Training(n_epochs or self.n_epochs, self.batch_size, self.lr)
 
 # %% ../nbs/09_benchmark.ipynb #a150f13f
-_fixed = ("scores", "n_epochs", "batch_size", "lr", "part", "max_samples", "n_bootstrap", "keep_scores")
+_fixed = ("scores", "n_epochs", "batch_size", "lr", "part", "max_samples", "n_bootstrap", "by_epoch", "keep_scores")
 _lists = ("datasets", "models", "kinds", "props", "severities", "data_seeds", "model_seeds", "scores")
 
 # %% ../nbs/09_benchmark.ipynb #123975b2
@@ -219,12 +235,15 @@ def _score_names(score:str)->list[str]:
 
 # %% ../nbs/09_benchmark.ipynb #9d115421
 def _check_grid(grid:Grid)->None:
-    "Refuse unknown names, lists of nothing, shares that are none, and seeds that do not pair."
+    "Refuse unknown names, lists of nothing, shares that are none, seeds that do not pair, and data that are not used."
     for kind in ({*grid.kinds} - {"all"}) | {*grid.props_of} | {*grid.given}: HARDNESS_TYPES.resolve(kind)
     for model in grid.models: MODELS.resolve(model)
     ScoreSet(grid.scores)
     for name in _lists:
         if not getattr(grid, name): raise ValueError(f"`{name}` is empty; give at least one")
+    for name in grid.data:
+        check_choice(name, grid.datasets, "data set in `data`")
+        _source(name, grid)
     for prop in itertools.chain(grid.props, *grid.props_of.values()):
         if not 0 < prop < 1: raise ValueError(f"`prop` is {prop}; expected shares between 0 and 1, both excluded")
     if grid.paired_seeds and len(grid.data_seeds) != len(grid.model_seeds):
@@ -237,28 +256,39 @@ _known_sets = {  # rows, shape of one, classes of what may not be here
     "cifar10": (50_000, (3, 32, 32), 10), "openml:4541": (50_000, (2300,), 3),
     "openml:1596": (50_000, (54,), 7), "openml:1044": (10_936, (27,), 3)}
 
+# %% ../nbs/09_benchmark.ipynb #84502e71
+def _source(dataset:str, grid:Grid)->Source:
+    "What a name stands for; `$NAME` in a path is a variable of the environment."
+    said = grid.data.get(dataset, dataset)
+    fields = {"part": grid.part, **({"data": said} if isinstance(said, str) else said)}
+    known = [field.name for field in dataclasses.fields(Source)]
+    for name in fields: check_choice(name, known, f"field of {dataset!r}")
+    return Source(**{name: os.path.expandvars(v) if isinstance(v, str) else v for name, v in fields.items()})
+
 # %% ../nbs/09_benchmark.ipynb #2b0f3831
-@functools.lru_cache(maxsize=2)
-def _load(dataset:str, part:str, max_samples:int|None)->Samples:
-    "A data set as a benchmark uses it; kept, since the next cell probably wants it again."
-    if not dataset.startswith("openml:"): return _at_most(Source(dataset, part).read(), max_samples)
-    return _at_most(from_openml(int(dataset[7:]), max_rows=50_000, drop_missing=True), max_samples)
+@functools.lru_cache(maxsize=3)
+def _load(source:Source)->Samples:
+    "A whole data set; kept, since the next cell probably wants it again."
+    if not source.data.startswith("openml:"): return source.read()
+    return from_openml(int(source.data[7:]), max_rows=50_000, drop_missing=True)
 
 # %% ../nbs/09_benchmark.ipynb #8740e16a
-def _data(dataset:str, grid:Grid, own:Samples|None)->Samples:
-    "Samples of one's own or by name, as many as the grid uses."
-    return _load(dataset, grid.part, grid.max_samples) if own is None else _at_most(own, grid.max_samples)
+def _data(dataset:str, grid:Grid, own:Samples|None, seed:int=0)->Samples:
+    "Samples of one's own or by name, as many as the grid uses: another draw of them with another seed."
+    samples = _load(_source(dataset, grid)).replace(name=dataset) if own is None else own
+    return _at_most(samples, grid.max_samples, seed)
 
 # %% ../nbs/09_benchmark.ipynb #2d993a3c
-def _at_most(samples:Samples, n:int|None)->Samples:
+def _at_most(samples:Samples, n:int|None, seed:int)->Samples:
     "A stratified part of about `n` samples."
     if n is None or len(samples) <= n: return samples
-    return samples.split((n / len(samples), 1 - n / len(samples)), seed=0)[0]
+    return samples.split((n / len(samples), 1 - n / len(samples)), seed=seed)[0]
 
 # %% ../nbs/09_benchmark.ipynb #b325e6e2
 def _size(dataset:str, grid:Grid, samples:Mapping[str, Samples])->tuple[int, tuple[int, ...], int]:
     "Samples, shape and classes of a data set as the grid uses it."
-    if dataset not in samples and (dataset in _known_sets or dataset.startswith("openml:")):
+    own = {*samples, *grid.data}
+    if dataset not in own and (dataset in _known_sets or dataset.startswith("openml:")):
         n, shape, n_classes = _known_sets.get(dataset, (50_000, (100,), 5))    # a guess for another OpenML table
         return min(n, grid.max_samples or n), shape, n_classes
     data = _data(dataset, grid, samples.get(dataset))
@@ -322,35 +352,117 @@ class _Work:
 def _run_cell(work:_Work)->tuple[pd.DataFrame, dict]: # per sample: flag, scores; evaluation, cost, accuracy, seconds
     "Inject, train once, score, and evaluate every score."
     start, cell, grid = time.perf_counter(), work.cell, work.grid
-    samples, given = _data(cell.dataset, grid, work.samples), dict(work.given)
+    samples, given = _data(cell.dataset, grid, work.samples, cell.data_seed), dict(work.given)
     if not given and "model" in HARDNESS_TYPES.arguments_of(work.made): given["model"] = _referee(cell, grid, samples)
     injected = inject(samples, work.made, cell.prop, cell.severity, seed=cell.data_seed, **given)
     result = _train(work, injected.samples)
     frame = pd.DataFrame({f"{name}:{by}": values.astype(np.float32) for name, by, values in _columns(result)})
     frame.insert(0, "flag", injected.flags)
-    table = _score_table(result, injected, n_bootstrap=grid.n_bootstrap)
-    predicted = predict_logits(result.model, injected.samples).argmax(1)
-    cost, group = result.cost.reset_index(names="score").to_dict("records"), HARDNESS_TYPES.resolve(work.made).group
+    rows, cost = _evaluation(cell, grid, result, injected.flags), result.cost.reset_index(names="score")
     return frame, {
-        "scores": table.to_dict("records"), "cost": cost, "group": group, "seconds": time.perf_counter() - start,
+        "scores": rows, "cost": cost.to_dict("records"), "left_out": result.left_out,
+        "group": HARDNESS_TYPES.resolve(work.made).group, "seconds": time.perf_counter() - start,
         "train_seconds": sum(metrics["seconds"] for metrics in result.history), "peak_mb": _peak_mb(),
-        "accuracy": float((predicted == injected.true_y).mean()), "threads": torch.get_num_threads()}
+        "accuracy": float((_predicted(result) == injected.true_y).mean()), "threads": torch.get_num_threads()}
 
 # %% ../nbs/09_benchmark.ipynb #f98dc6b3
-def _referee(cell:BenchmarkCell, grid:Grid, samples:Samples)->torch.nn.Module:
-    "A model of the cell's kind, trained for a while on the untouched samples."
+def _referee(cell:BenchmarkCell, grid:Grid, samples:Samples)->torch.nn.Module|None:
+    "A model of the cell's kind, trained for a while on the untouched samples; the type's own for one without epochs."
+    if _is_staged(cell.model): return None
     seed = 1000 + cell.data_seed
     model = build_model(cell.model, samples, seed=seed)
     fit(model, samples, grid.training(max(2, grid.n_epochs // 3)), seed=seed, device="cpu")
     return model
 
+# %% ../nbs/09_benchmark.ipynb #389f1945
+def _is_staged(model:str)->bool:
+    "Whether a model grows in stages, like boosted trees, instead of being trained in epochs."
+    return getattr(MODELS.resolve(model), "staged", False)
+
+# %% ../nbs/09_benchmark.ipynb #092c82f2
+def _predicted(result:Characterization)->np.ndarray: # [N] int
+    "What the trained model says of each sample; a staged one after its last stage."
+    model, samples = result.model, result.samples
+    if isinstance(model, torch.nn.Module): return predict_logits(model, samples).argmax(1)
+    return model.predict(samples.x.reshape(len(samples), -1))
+
+# %% ../nbs/09_benchmark.ipynb #49236381
+def _seed_of(*names)->int: # below 2**31
+    "A seed that belongs to some names and numbers."
+    return zlib.crc32("_".join(map(str, names)).encode()) & 0x7fffffff
+
 # %% ../nbs/09_benchmark.ipynb #09fb4921
 def _train(work:_Work, samples:Samples)->Characterization:
     "The training that serves all scores."
     cell, grid = work.cell, work.grid
-    scores = [type(score)(seed=cell.model_seed) if score.draws else score for score in ScoreSet(grid.scores)]
+    scores = ScoreSet(grid.scores).scores
+    for score in scores:
+        score.asked = False  # one list of scores for many models and data: what cannot run somewhere is left out there
+        if score.draws and score.seed is None:
+            score.seed = _seed_of(cell.dataset, cell.model, cell.kind, cell.data_seed, cell.model_seed)
     hooks = [Log(functools.partial(_note, work.notes, cell.name))] if work.notes else []
-    return characterize(cell.model, samples, scores, grid.training(), seed=cell.model_seed, hooks=hooks)
+    return _characterize(cell.model, samples, scores, grid.training(), grid.by_epoch, seed=cell.model_seed, hooks=hooks)
+
+# %% ../nbs/09_benchmark.ipynb #47c174e3
+def _characterize(model:str, samples:Samples, scores:list[Score], training:Training, by_epoch:bool=False, **how):
+    "A `Characterization` of a model by name: through its stages where it has some, else through its epochs."
+    if _is_staged(model): return _through_stages(model, samples, scores, how.get("seed", 0))
+    if not by_epoch: return characterize(model, samples, scores, training, **how)
+    at = {score.name: _at_each_epoch(score, training.n_epochs) for score in scores}
+    all_scores = [*scores, *itertools.chain(*at.values())]
+    found = characterize(model, samples, all_scores, training, keep=("by_epoch",), **how)
+    for name, looks in at.items():
+        there = [look.name for look in looks if look.name in found.names]
+        if there: found.by_epoch[name] = np.stack([found.hardness(look) for look in there])
+        for look, kept in itertools.product(looks, (found.scores, found.by_epoch, found.left_out)):
+            kept.pop(look.name, None)
+    found.cost = found.cost.loc[[*found.names, "evaluation passes"]]
+    return found
+
+# %% ../nbs/09_benchmark.ipynb #b2c22f63
+def _at_each_epoch(score:Score, n_epochs:int)->list[Score]:
+    "A score that looks at chosen epochs, once for every epoch; none for others."
+    if "epochs" not in inspect.signature(type(score)).parameters: return []
+    return [type(score)(epochs=[epoch]).named(f"{score.name} at {epoch}") for epoch in range(1, n_epochs + 1)]
+
+# %% ../nbs/09_benchmark.ipynb #5b60aa63
+def _through_stages(model:str, samples:Samples, scores:list[Score], seed:int)->Characterization:
+    "Scores of a model that grows in stages: those of its dynamics, and those of the data alone."
+    fits = [score for score in scores if {*score.needs} <= {"train", "eval"}]
+    bare = [score for score in scores if {*score.needs} == {"data"}]
+    found = characterize_trees(build_model(model, samples, seed=seed), samples, fits)
+    if bare:
+        watching = ScoreSet(bare).start(len(samples), samples.n_classes, 1, samples.ids)
+        watching.after_fit(None, samples)
+        of_data = collect(watching, samples)
+        found.scores |= of_data.scores
+        found.cost = pd.concat([found.cost, of_data.cost.loc[of_data.names]])
+    why = "the model has stages, without epochs, embeddings and gradients"
+    found.left_out |= {score.name: why for score in scores if score.name not in found.names}
+    return found
+
+# %% ../nbs/09_benchmark.ipynb #9470ffca
+def _evaluation(cell:BenchmarkCell, grid:Grid, result:Characterization, flags:np.ndarray)->list[dict]:
+    "A row for each score and question, best AUROC first: what the score is, and how well it finds the flagged samples."
+    seed = _seed_of(cell.dataset, cell.kind, cell.prop, cell.severity, cell.data_seed)
+    rows = []
+    for name, by, values in _columns(result):
+        found, draws = _quality(values, flags, grid.n_bootstrap, seed=seed)
+        score, data = result[name], (cell.dataset, result.samples.name)
+        epochs = (result.by_epoch or {}).get(name) if by == "hardness" else None
+        rows.append({
+            "score": name, "by": by, "baseline": score.baseline, "sees_labels": score.sees_labels,
+            "in_domain": any(_learned_there(word, score.learned_from) for word in data), **found,
+            "auroc_draws": draws.round(5).tolist(),
+            "by_epoch_auroc": None if epochs is None else [_auroc(hardness, flags) for hardness in epochs]})
+    if rows: return sorted(rows, key=lambda row: -row["auroc"])
+    raise ValueError(f"none of the scores can run in this cell: {result.left_out}")
+
+# %% ../nbs/09_benchmark.ipynb #26055458
+def _auroc(hardness:np.ndarray, flags:np.ndarray)->float: # NaN where a sample has no value yet
+    "AUROC alone."
+    if np.isnan(hardness).any(): return float("nan")
+    return round(_quality(hardness, flags, 0)[0]["auroc"], 5)
 
 # %% ../nbs/09_benchmark.ipynb #9296de0c
 def _note(path:Path, name:str, metrics:dict)->None:
@@ -452,11 +564,13 @@ def done(self:Store, cell:BenchmarkCell, failed:bool=False)->bool:
 @patch
 def results(self:Store,
     cells:Iterable[BenchmarkCell]|None=None, # only these; all that are there when None
-)->pd.DataFrame: # per cell, score and `by`: settings, evaluation, `group`, `cell_seconds`, cost; no failed cells
+)->pd.DataFrame: # per cell, score and `by`: settings, `n_epochs`, evaluation, `group`, `cell_seconds`, cost
     "What all figures are made of: the finished cells as one long table."
     files = self.files() if cells is None else [self.file(cell) for cell in cells if self.done(cell)]
     found = [self.read(path) for path in files]
-    return pd.DataFrame([row for cell, record in found if "error" not in record for row in _rows(cell, record)])
+    length = {"n_epochs": self.settings["n_epochs"]}
+    whole = [(cell, record) for cell, record in found if "error" not in record]
+    return pd.DataFrame([row | length for cell, record in whole for row in _rows(cell, record)])
 
 # %% ../nbs/09_benchmark.ipynb #524226f4
 def _rows(cell:BenchmarkCell, record:dict)->Iterator[dict]:
@@ -464,7 +578,12 @@ def _rows(cell:BenchmarkCell, record:dict)->Iterator[dict]:
     group = record.get("group") or HARDNESS_TYPES.resolve(cell.kind).group
     cost = {c["score"]: {"score_seconds": c["seconds"], "score_mb": c["MB"]} for c in record["cost"]}
     base = {"group": group, "cell_seconds": record["seconds"], "accuracy": record["accuracy"]}
-    for row in record["scores"]: yield dataclasses.asdict(cell) | base | row | cost[row["score"]]
+    for row in record["scores"]:
+        lists = {name: None if row.get(name) is None else np.float32(row[name]) for name in _list_columns}
+        yield dataclasses.asdict(cell) | base | row | lists | cost[row["score"]]
+
+# %% ../nbs/09_benchmark.ipynb #daacac50
+_list_columns = ("auroc_draws", "by_epoch_auroc")
 
 # %% ../nbs/09_benchmark.ipynb #77dee325
 @patch
@@ -477,14 +596,21 @@ def failures(self:Store)->pd.DataFrame: # a row per failed cell: its settings an
 @patch
 def claim(self:Store, data:Mapping[str, Sequence[np.ndarray]])->None:
     "Note what arrays names stand for; `ValueError` when one stands for others already."
-    path = self.folder / "data.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = self.claims()
     for name, arrays in data.items():
         checksum = functools.reduce(lambda crc, array: zlib.crc32(np.ascontiguousarray(array), crc), arrays, 0)
-        if known.setdefault(name, checksum) != checksum:
+        by_name_only = name not in known and any(self.read(path)[0].dataset == name for path in self.files())
+        if by_name_only or known.setdefault(name, checksum) != checksum:
             raise ValueError(f"the store {str(self.folder)!r} has cells of other data under the name {name!r}; "
                              "give these data another name, or use another folder")
-    with atomic_path(path) as temporary: temporary.write_text(json.dumps(known, indent=1))
+    with atomic_path(self.folder / "data.json") as path: path.write_text(json.dumps(known, indent=1))
+
+# %% ../nbs/09_benchmark.ipynb #9f8117d1
+@patch
+def claims(self:Store)->dict[str, int]: # name to checksum
+    "What is known of data whose names do not tell what they are."
+    path = self.folder / "data.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 # %% ../nbs/09_benchmark.ipynb #8e22b365
 def benchmark(
@@ -506,7 +632,7 @@ def benchmark(
     """
     samples, given = dict(samples or {}), {**grid.given, **(given or {})}
     cells, store = grid.cells(samples), Store(store.folder if isinstance(store, Store) else store, grid)
-    if own := _own_data(cells, samples, given): store.claim(own)
+    if own := _own_data(cells, store, grid, samples, given): store.claim(own)
     deaths = 0
     while pending := [cell for cell in cells if not store.done(cell, failed=not retry or deaths > 0)]:
         works = _works(pending, grid, samples, given, None if scheduler else store.folder / "epochs.jsonl")
@@ -603,12 +729,18 @@ def _summary(cell:BenchmarkCell, record:dict, left:int)->dict:
     told = dataclasses.asdict(cell) | {"left": left}
     if "error" in record: return told | {"error": record["error"]}
     best = next(row for row in record["scores"] if row["by"] == "hardness")
-    return told | {"seconds": round(record["seconds"], 2), "best": best["score"], "best_auroc": round(best["auroc"], 4)}
+    return told | {"seconds": round(record["seconds"], 2), "best": best["score"], "best_auroc": round(best["auroc"], 4),
+                   "left_out": sorted(record["left_out"])}
 
 # %% ../nbs/09_benchmark.ipynb #9bf5db49
-def _own_data(cells:Sequence[BenchmarkCell], samples:Mapping, given:Mapping[str, Mapping])->dict[str, list[np.ndarray]]:
-    "All that a cell's name does not tell: samples of one's own, and what types are given (text and numbers too)."
-    data = {name: [samples[name].x, samples[name].y] for name in {cell.dataset for cell in cells} & {*samples}}
+def _own_data(
+    cells:Sequence[BenchmarkCell], store:Store, grid:Grid, samples:Mapping, given:Mapping[str, Mapping],
+)->dict[str, list[np.ndarray]]:
+    "All that a cell's name does not tell: data of one's own, and what types are given (text and numbers too)."
+    data = {}
+    for name in {cell.dataset for cell in cells} & {*samples, *grid.data, *store.claims()}:
+        own = samples.get(name) or _load(_source(name, grid))
+        data[name] = [own.x, own.y]
     for kind in {cell.kind for cell in cells} & {*given}:
         for name, value in given[kind].items():
             if callable(value): continue
@@ -617,21 +749,20 @@ def _own_data(cells:Sequence[BenchmarkCell], samples:Mapping, given:Mapping[str,
 
 # %% ../nbs/09_benchmark.ipynb #0d1c40a5
 PRESETS = Registry("preset")
-_image_kinds = ("uniform", "asymmetric", "adjacent", "instance", "id_covariate", "ood_covariate", "domain_shift",
-                "far_ood", "zoom_shift", "crop_shift", "ambiguous")
-_shares = {"props": (.1, .2, .3, .4, .5), "model_seeds": (0, 1, 2),
-           "props_of": {kind: (.05, .1, .15, .2, .25) for kind in ("zoom_shift", "crop_shift", "far_ood")}}
+_shares = {"props": (.1, .2, .3, .4, .5), "data_seeds": (0, 1, 2, 3, 4),
+                 "props_of": {kind: (.05, .1, .15, .2, .25) for kind in ("zoom_shift", "crop_shift", "far_ood")}}
 
 # %% ../nbs/09_benchmark.ipynb #a5c27575
 for _name, _grid in {
-    "quick": Grid(kinds=_image_kinds, part="all"),
+    "quick": Grid(kinds="all", part="all"),
     "tables": Grid(
-        ("breast-cancer", "wine"), "tabular_mlp", (*_image_kinds[:6], "far_ood", "atypical", "ambiguous"), (.1, .2, .3),
-        data_seeds=(0, 1, 2), model_seeds=(0, 1), n_epochs=30, batch_size=32, part="all"),
-    "mnist-5k": Grid(kinds=_image_kinds, part="all", **_shares),
+        ("breast-cancer", "wine", "digits-table"), ("tabular_mlp", "boosted_trees"), "all", severity_steps=True,
+        data_seeds=(0, 1, 2, 3, 4), n_epochs=30, batch_size=32, part="all", keep_scores=False),
+    "mnist-5k": Grid(kinds="all", part="all", **_shares),
     "paper": Grid(
         ("mnist", "cifar10", "openml:4541", "openml:1596", "openml:1044"), ("lenet", "resnet18", "tabular_mlp"),
-        (*_image_kinds[:4], *_image_kinds[5:10], "atypical"), **_shares),
+        ("uniform", "asymmetric", "adjacent", "instance", "ood_covariate", "domain_shift", "far_ood", "zoom_shift",
+         "crop_shift", "atypical"), **_shares),
 }.items(): PRESETS.register(_name)(_grid)
 
 # %% ../nbs/09_benchmark.ipynb #960f03e9
@@ -667,12 +798,14 @@ def _seconds_per_sample(grid:Grid, model:str, shape:tuple[int, ...], n_classes:i
 
     def seconds(part, n_epochs):
         start = time.perf_counter()
-        characterize(model, part, grid.scores, grid.training(n_epochs))
+        _characterize(model, part, ScoreSet(grid.scores).scores, grid.training(n_epochs))
         return time.perf_counter() - start
 
     seconds(noise.subset(slice(0, 64)), 2)                                            # imports, compiled kernels
     if seconds(noise.subset(slice(0, 64)), 2) > 2: noise = noise.subset(slice(0, 96))  # a large network: less will do
-    two, four = seconds(noise, 2), seconds(noise, 4)
+    two = seconds(noise, 2)
+    if _is_staged(model): return two / len(noise)
+    four = seconds(noise, 4)
     per_epoch = max((four - two) / 2, two / 10)
     return (max(two - 2 * per_epoch, 0) + per_epoch * grid.n_epochs) / len(noise)
 
@@ -691,7 +824,7 @@ class HCat:
     hardness: str|None = None # a hardness type, which the words below go with; a name, or module:function
     severity: float|None = None # how strongly; the type's default if left out
     given: dict|None = None # arguments of the type's own
-    data: str = "mnist" # mnist, cifar, diabetes, cover, eye, jannis; or what `Source` reads
+    data: dict|str = "mnist" # mnist, cifar, diabetes, cover, eye, jannis; or what `Source` reads, or its fields
     model: str = "LeNet" # LeNet, ResNet, MLP; one of `MODELS`, or module:function
     prop: float = .1 # share of samples made hard
     n_epochs: int = 10 # of each training
@@ -703,11 +836,17 @@ class HCat:
         "The same in our words."
         if self.total_runs < 1: raise ValueError(f"total_runs is {self.total_runs}; expected at least 1")
         runs = tuple(range(self.seed, self.seed + self.total_runs))
-        data, model = (_hcat_words.get(word, word) for word in (self.data, self.model))
+        data, model = _hcat_words.get(self.dataset, self.dataset), _hcat_words.get(self.model, self.model)
+        own = {} if isinstance(self.data, str) else {data: self.data}
         seeds = {"data_seeds": self.seed if self.fix_seed else runs, "paired_seeds": not self.fix_seed}
         kind, given = self.hardness or "uniform", {self.hardness: self.given} if self.given else {}
         return Grid(data, model, kind, self.prop, severities=self.severity, model_seeds=runs, n_epochs=self.n_epochs,
-                    given=given, **seeds)
+                    given=given, data=own, **seeds)
+
+    @property
+    def dataset(self)->str:
+        "What the data are called: a word, or a file's name without folder and ending."
+        return self.data if isinstance(self.data, str) else Path(self.data.get("data", Source().data)).stem
 
 # %% ../nbs/09_benchmark.ipynb #ddcb86ac
 _hcat_words = {"cifar": "cifar10", "diabetes": "openml:4541", "cover": "openml:1596", "eye": "openml:1044",

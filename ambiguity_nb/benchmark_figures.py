@@ -7,6 +7,7 @@ __all__ = ['summarize', 'plot_heatmap', 'plot_curves', 'Ranks', 'score_stability
            'score_agreement', 'plot_score_agreement', 'Conclusions']
 
 # %% ../nbs/09b_benchmark_figures.ipynb #7ba4ca18
+import dataclasses
 import html
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,33 +24,170 @@ from .hardness_types import HARDNESS_TYPES
 
 # %% ../nbs/09b_benchmark_figures.ipynb #d91cfaf1
 _cell_columns = ["dataset", "model", "kind", "prop", "severity", "data_seed", "model_seed"]
+_block = ["dataset", "data_seed"] # an independent draw
+_unit = [*_block, "kind", "prop", "severity", "model"] # what trainings share that differ in the model's seed only
 
 # %% ../nbs/09b_benchmark_figures.ipynb #a932ddc6
 def _number(cells:pd.DataFrame, columns:Sequence[str])->np.ndarray:
-    "A number for each combination of values; a missing severity is a value."
-    return cells.groupby(list(columns), dropna=False, sort=False).ngroup().to_numpy()
+    "A number for each combination of values, in order of appearance; a missing severity is a value."
+    number = np.zeros(len(cells), int)
+    for column in columns:
+        codes, found = pd.factorize(cells[column], use_na_sentinel=False)
+        number = pd.factorize(number * len(found) + codes)[0]
+    return number
+
+# %% ../nbs/09b_benchmark_figures.ipynb #units001
+@dataclass(frozen=True, eq=False)
+class _Units:
+    "A metric of S scores in U units (data set, data seed, type, share, severity, model); model seeds are averaged."
+    names: pd.MultiIndex # [S] score and `by`
+    frame: pd.DataFrame # [U] what each unit is
+    values: np.ndarray # [S, U] the metric; NaN where a score was not computed
+    noise: np.ndarray # [S, U, R] the metric of each resample of the samples, minus its mean
+
+    @classmethod
+    def of(cls, cells:pd.DataFrame, metric:str="auroc", names:Sequence[str]=("score", "by"), more:Sequence[str]=()):
+        "From a table as `Store.results` gives it; `more` columns of it tell units apart."
+        score, found = pd.MultiIndex.from_frame(cells[list(names)]).factorize()
+        columns = list(dict.fromkeys([*_unit, *more]))
+        unit = _number(cells, columns)
+        frame = cells[columns].iloc[np.unique(unit, return_index=True)[1]].reset_index(drop=True)
+        place, shape = score * len(frame) + unit, (len(found), len(frame))
+        values = _mean_at(place, cells[metric].to_numpy(float)[:, None], shape)
+        found = found.set_names(names)
+        return cls(found, frame, values[..., 0], _mean_at(place, _noise(cells, metric, place), shape))
+
+# %% ../nbs/09b_benchmark_figures.ipynb #meanat01
+def _mean_at(place:np.ndarray, values:np.ndarray, shape:tuple[int, int])->np.ndarray: # [S, U, ...]
+    "Mean of the rows that belong to one place; NaN where there are none."
+    order = np.argsort(place, kind="stable")
+    there, start, n = np.unique(place[order], return_index=True, return_counts=True)
+    out = np.full((shape[0] * shape[1], values.shape[1]), np.nan, values.dtype)
+    out[there] = np.add.reduceat(values[order], start, axis=0) / n[:, None].astype(values.dtype)
+    return out.reshape(*shape, -1)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #noise001
+def _noise(cells:pd.DataFrame, metric:str, place:np.ndarray)->np.ndarray: # [rows, R]
+    "What resamples add to a metric: stored ones, or normal ones of its standard error, or nothing."
+    draws = cells.get(f"{metric}_draws", pd.Series([None]))
+    if draws.notna().all() and (n := min(map(len, draws))):
+        drawn = np.stack([np.asarray(row, np.float32)[:n] for row in draws])
+        return drawn - drawn.mean(1, keepdims=True)
+    if f"{metric}_se" not in cells: return np.zeros((len(cells), 1), np.float32)
+    normal = np.random.default_rng(0).standard_normal((place.max() + 1, 100), np.float32)
+    return cells[f"{metric}_se"].to_numpy(np.float32)[:, None] * normal[place]
+
+# %% ../nbs/09b_benchmark_figures.ipynb #fold0001
+def _fold(values:np.ndarray, group:np.ndarray)->np.ndarray: # [S, G, ...]
+    "Means over groups of the second axis [U]; NaN where a score has none."
+    member, there = np.eye(group.max() + 1, dtype=np.float32)[group], ~np.isnan(values)
+    parts = np.where(there, values, 0), there.astype(np.float32)
+    total, n = (np.moveaxis(np.tensordot(part, member, (1, 0)), -1, 1) for part in parts)
+    return np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #blocks03
+@patch
+def blocks(self:_Units)->tuple[np.ndarray, np.ndarray, np.ndarray]: # values [S, B], noise [S, B, R], data set [B]
+    "Mean of each block: over the units of a type, then over types."
+    of_type = _number(self.frame, [*_block, "kind"])                                           # [U]
+    types = self.frame.iloc[np.unique(of_type, return_index=True)[1]]
+    settings = _number(self.frame, [*_block, "kind", "prop", "severity"])
+    nested = np.sqrt(np.bincount(of_type[np.unique(settings, return_index=True)[1]]))[:, None]
+    block = _number(types, _block)                                                             # [types]
+    values, noise = _fold(_fold(self.values, of_type), block), _fold(_fold(self.noise, of_type) * nested, block)
+    return values, noise, types["dataset"].factorize()[0][np.unique(block, return_index=True)[1]]
+
+# %% ../nbs/09b_benchmark_figures.ipynb #draw0001
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    "Blocks drawn again: how much each counts."
+    plain: np.ndarray # [B] when nothing is drawn: data sets count alike
+    drawn: np.ndarray # [n, B] in each of n draws
+    over: str # what was drawn: "data sets", "data seeds" or "samples"
+    df: float # degrees of freedom
+    stretch: float # of deviations, for few blocks deviate less from their own mean than from the truth
+
+    @classmethod
+    def of(cls, dataset:np.ndarray, rng:np.random.Generator, n:int=2000)->"_Draws":
+        "Draws of blocks whose data sets are numbered [B]."
+        sizes, n_sets = np.bincount(dataset), dataset.max() + 1
+        plain, many = 1 / (sizes[dataset] * n_sets), n_sets >= 3
+        df, units = (n_sets - 1, n_sets) if many else (len(dataset) - n_sets, len(dataset))
+        if df < 2: return cls(plain, np.tile(plain, (n, 1)), "samples", np.inf, 1.)
+        sets = rng.multinomial(n_sets, np.full(n_sets, 1 / n_sets), n) if many else np.ones((n, n_sets))
+        drawn = np.empty((n, len(dataset)))
+        for i, size in enumerate(sizes): drawn[:, dataset == i] = rng.multinomial(size, np.full(size, 1 / size), n)
+        return cls(plain, drawn * sets[:, dataset] * plain, "data sets" if many else "data seeds", df, (units / df)**.5)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #boot0001
+def _bootstrap(
+    values:np.ndarray, # [S, B] of S scores in B blocks
+    noise:np.ndarray, # [S, B, R] of resamples of the samples
+    dataset:np.ndarray, # [B] number of the data set
+)->pd.DataFrame: # [S] mean, low, high (95 %), se, p (of a mean of 0), n blocks, over (what was drawn)
+    "Means with a hierarchical bootstrap; the same blocks and resamples for all scores, so that they can be subtracted."
+    from scipy.stats import norm, t
+
+    rng = np.random.default_rng(0)
+    draws = _Draws.of(dataset, rng)
+    mean = values @ draws.plain
+    between = draws.stretch * (values @ draws.drawn.T - mean[:, None])                         # [S, n]
+    within, h = np.zeros_like(between), noise.shape[2] ** -.2          # resamples are few: smoothed, of the same spread
+    for b, weight in enumerate(draws.plain):
+        picked, bell = rng.integers(noise.shape[2], size=len(draws.drawn)), rng.standard_normal(len(draws.drawn))
+        smooth = noise[:, b, picked] + h * noise[:, b].std(1, keepdims=True) * bell
+        within += weight * smooth / (1 + h**2)**.5
+    wider, se = t.isf(.025, draws.df) / norm.isf(.025), (between + within).std(1)
+    low, high = np.quantile(mean[:, None] + wider * between + within, (.025, .975), axis=1)
+    over = draws.over if draws.over != "samples" or noise.any() else "nothing"
+    p = np.where(se > 0, 2 * t.sf(abs(mean) / np.where(se > 0, se, 1), draws.df), mean == 0)
+    frame = pd.DataFrame({"mean": mean, "low": low, "high": high, "se": se, "p": p, "n": len(dataset), "over": over})
+    return frame if over != "nothing" else frame.assign(low=np.nan, high=np.nan, p=1.)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #subset01
+@patch
+def subset(self:_Units, units:np.ndarray, scores:np.ndarray|None=None)->_Units:
+    "Some units [U] and scores [S], bool; with all scores that were computed in those units when None."
+    if scores is None: scores = (~np.isnan(self.values[:, units])).any(1)
+    frame, noise = self.frame[units].reset_index(drop=True), self.noise[scores][:, units]
+    return _Units(self.names[scores], frame, self.values[scores][:, units], noise)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #estim001
+def _estimates(units:_Units)->pd.DataFrame: # by name: what `_bootstrap` gives
+    "Means and intervals of all scores, each over the blocks that it has."
+    values, noise, dataset = units.blocks()
+    there, parts = ~np.isnan(values), []
+    for mask in np.unique(there, axis=0):
+        rows = (there == mask).all(1)
+        if not mask.any(): continue
+        found = _bootstrap(values[rows][:, mask], noise[rows][:, mask], pd.factorize(dataset[mask])[0])
+        parts.append(found.set_axis(units.names[rows]))
+    return pd.concat(parts).reindex(units.names).rename_axis(units.names.names)
 
 # %% ../nbs/09b_benchmark_figures.ipynb #c4761db0
 def _merge_equal(
     cells:pd.DataFrame, # from `Store.results`
 )->pd.DataFrame: # scores whose AUROC and AUPRC agree in all cells are one, named "a = b"
-    "Join scores that give the same ranking under several names."
-    names, numbered = {}, cells.assign(cell=_number(cells, _cell_columns))
+    "Join scores that give the same ranking under several names; what is a baseline under one name is one."
+    names, numbered = {}, _with_facts(cells).assign(cell=_number(cells, _cell_columns))
     for by, part in numbered.groupby("by", sort=False):
         wide = part.pivot(index="score", columns="cell", values=["auroc", "auprc"]).round(9).fillna(-1.)
         alike = {}
         for score, values in zip(wide.index, map(tuple, wide.to_numpy()), strict=True):
             alike.setdefault(values, []).append(score)
         names |= {(by, score): " = ".join(same) for same in alike.values() for score in same}
-    merged = numbered.assign(score=[names[key] for key in zip(cells["by"], cells["score"], strict=True)])
+    merged = numbered.assign(score=[names[key] for key in zip(numbered["by"], numbered["score"], strict=True)])
+    for fact in ("baseline", "sees_labels"): merged[fact] = merged.groupby(["score", "by"])[fact].transform("any")
     return merged.drop_duplicates(["cell", "score", "by"], ignore_index=True).drop(columns="cell")
 
-# %% ../nbs/09b_benchmark_figures.ipynb #334215e0
-def _mean_and_interval(values)->pd.DataFrame: # by group: mean, low, high (95 %), n
-    "Mean of grouped values, with an interval from their spread."
-    mean, n = values.mean(), values.size()
-    error = (1.96 * values.std() / np.sqrt(n)).fillna(0)
-    return pd.DataFrame({"mean": mean, "low": mean - error, "high": mean + error, "n": n})
+# %% ../nbs/09b_benchmark_figures.ipynb #facts001
+def _with_facts(cells:pd.DataFrame)->pd.DataFrame:
+    "Add what older tables do not say; a score that learned from a cell's own data gets a name of its own."
+    facts = {"sees_labels": True, "in_domain": False}
+    cells = cells.assign(**{name: fact for name, fact in facts.items() if name not in cells})
+    cells["in_domain"] = cells["in_domain"].fillna(False).astype(bool)
+    unmarked = cells["in_domain"] & ~cells["score"].str.endswith(" (in domain)")
+    return cells.assign(score=cells["score"].where(~unmarked, cells["score"] + " (in domain)"))
 
 # %% ../nbs/09b_benchmark_figures.ipynb #902c25b8
 def _check(cells:pd.DataFrame, metric:str="auroc")->None:
@@ -63,25 +201,56 @@ def summarize(
     cells:pd.DataFrame, # from `Store.results`
     columns:Sequence[str]=("kind",), # what to keep apart, besides the score and `by`
     metric:str="auroc", # "auroc", "auprc", or what a score costs: "score_seconds", "score_mb"
-)->pd.DataFrame: # by score, by and `columns`: mean, low, high (95 %), n cells, share, baseline; in order of appearance
-    "Mean of a metric over cells, with an interval; `ValueError` for an empty table and an unknown metric."
+)->pd.DataFrame: # by score, by and `columns`: mean, low, high (95 %), n blocks, over, cells, share, baseline
+    """Mean of a metric over blocks, and its interval when `over` is drawn again: data sets, data seeds or samples.
+
+    Of costs the interval is the middle 95 % of the trainings, and `n` their number. Raises `ValueError` for an empty
+    table and an unknown metric.
+    """
     _check(cells, metric)
-    groups = cells.groupby(["score", "by", *columns], sort=False, dropna=False)
-    table, limits = _mean_and_interval(groups[metric]), (0, 1 if metric in ("auroc", "auprc") else None)
-    if f"{metric}_se" in cells:
-        within = np.sqrt(groups[f"{metric}_se"].agg(lambda se: (se**2).sum())) / table["n"]
-        error = np.maximum(1.96 * within, table["high"] - table["mean"])
-        table["low"], table["high"], single = table["mean"] - error, table["mean"] + error, table["n"] == 1
-        for end in ("low", "high"): table.loc[single, end] = groups[f"{metric}_{end}"].mean()[single]
-    table[["low", "high"]] = table[["low", "high"]].clip(*limits)
-    return table.assign(share=groups["share"].mean(), baseline=groups["baseline"].first()).reset_index()
+    keys, costs = ["score", "by", *columns], metric.startswith("score_")
+    cells = _balanced(_with_facts(cells), columns)
+    table = _middle(cells, keys, metric) if costs else _means(cells, ["score", "by"], columns, metric).drop(columns="p")
+    for end in ("low", "high"): table[end] = table[end].clip(0, None if costs else 1)
+    groups = cells.groupby(keys, sort=False, dropna=False)
+    facts = groups.agg(cells=("share", "size"), share=("share", "mean"), baseline=("baseline", "first"))
+    return table.merge(facts.reset_index(), on=keys)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #means001
+def _means(cells:pd.DataFrame, names:Sequence[str], columns:Sequence[str], metric:str)->pd.DataFrame:
+    "`_estimates` for each combination of values of `columns`."
+    units, parts = _Units.of(_balanced(cells, columns), metric, names, columns), []
+    group = _number(units.frame, columns) if columns else np.zeros(len(units.frame), int)
+    for number in range(group.max() + 1):
+        part = units.subset(group == number)
+        table = _estimates(part).reset_index().drop(columns="se")
+        for i, name in enumerate(columns): table.insert(len(names) + i, name, part.frame[name].iloc[0])
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #balance1
+def _balanced(cells:pd.DataFrame, columns:Sequence[str]=())->pd.DataFrame:
+    "Without settings that fewer data seeds have than others do: all blocks shall be means over the same."
+    of_type, setting = (_number(cells, dict.fromkeys([*names, *columns]))
+                        for names in (["dataset", "kind"], ["dataset", "kind", "prop", "severity", "model"]))
+    seeds = np.unique(np.stack([setting, _number(cells, ["data_seed"])]), axis=1)[0]
+    n_seeds, most = np.bincount(seeds)[setting], np.zeros(len(cells), int)
+    np.maximum.at(most, of_type, n_seeds)
+    return cells[n_seeds == most[of_type]]
+
+# %% ../nbs/09b_benchmark_figures.ipynb #middle01
+def _middle(cells:pd.DataFrame, keys:Sequence[str], metric:str)->pd.DataFrame:
+    "Mean of a cost, and between what most trainings lie."
+    groups = cells.groupby(keys, sort=False, dropna=False)[metric]
+    ends = {"low": groups.quantile(.025), "high": groups.quantile(.975)}
+    return pd.DataFrame({"mean": groups.mean(), **ends, "n": groups.size(), "over": "trainings"}).reset_index()
 
 # %% ../nbs/09b_benchmark_figures.ipynb #b7d4bbee
 def _ordered(cells:pd.DataFrame, metric:str)->list[str]:
-    "Scores, best mean first, baselines after them."
-    mean = cells.groupby("score")[metric].mean()
-    baseline = cells.groupby("score")["baseline"].first()
-    return sorted(mean.index, key=lambda s: (baseline[s], -mean[s]))
+    "Scores, best mean first; after them those that look at no label, then baselines."
+    groups = cells.groupby("score")
+    mean, baseline, sees = groups[metric].mean(), groups["baseline"].first(), groups["sees_labels"].first()
+    return sorted(mean.index, key=lambda s: (baseline[s], not baseline[s] and not sees[s], -mean[s]))
 
 # %% ../nbs/09b_benchmark_figures.ipynb #661879b7
 def _count(n:int, what:str)->str:
@@ -99,7 +268,7 @@ def plot_heatmap(
     cells:pd.DataFrame, # from `Store.results`
     metric:str="auroc", # or "auprc"
     by:str="hardness", # or "ambiguity"
-    column:str="kind", # what the columns are; "prop" or "severity" for one type
+    column:str="kind", # what the columns are; "prop", "severity" or "dataset" for one type
     *,
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
@@ -117,12 +286,18 @@ def plot_heatmap(
         color = "white" if abs(excess[i, j]) > .75 else "black"
         _write_number(ax, i, j, mean.iloc[i, j], (high - low).iloc[i, j] / 2, color)
     for j, value in enumerate(floor): ax.text(j, len(scores), _short(value), ha="center", va="center", fontsize=9)
-    n_baselines = int(cells.groupby("score")["baseline"].first().sum())
-    for above in (len(scores) - n_baselines, len(scores)): ax.axhline(above - .5, color="black", lw=1)
+    for above in _lines(cells, scores): ax.axhline(above - .5, color="black", lw=1)
     ax.set_xticks(range(len(columns)), [str(c) for c in columns], rotation=35, ha="right")
     ax.set_yticks(range(len(scores) + 1), [*scores, "random floor"])
     ax.set_title(f"{metric.upper()} of {by}")
     return ax
+
+# %% ../nbs/09b_benchmark_figures.ipynb #lines001
+def _lines(cells:pd.DataFrame, scores:Sequence[str])->set[int]:
+    "Above which rows a line is drawn: those that look at no label, baselines, the floor."
+    facts = cells.groupby("score")[["baseline", "sees_labels"]].first().loc[list(scores)]
+    n_baselines, blind = int(facts["baseline"].sum()), int((~facts["baseline"] & ~facts["sees_labels"]).sum())
+    return {len(scores) - n_baselines - blind, len(scores) - n_baselines, len(scores)} - {0}
 
 # %% ../nbs/09b_benchmark_figures.ipynb #44968781
 def _short(value:float)->str:
@@ -131,28 +306,25 @@ def _short(value:float)->str:
 
 # %% ../nbs/09b_benchmark_figures.ipynb #4a284541
 def _write_number(ax:Axes, row:int, column:int, value:float, width:float, color:str)->None:
-    "A value and, small, half of its interval."
+    "A value and, small, half of its interval if there is one."
     ax.text(column, row, _short(value), ha="center", va="bottom", fontsize=9, color=color)
-    ax.text(column, row, f"±{_short(width)}", ha="center", va="top", fontsize=8, color=color)
+    if np.isfinite(width): ax.text(column, row, f"±{_short(width)}", ha="center", va="top", fontsize=8, color=color)
 
 # %% ../nbs/09b_benchmark_figures.ipynb #7d9f72b3
 def plot_curves(
     cells:pd.DataFrame, # from `Store.results`
-    x:str="prop", # or "severity"
+    x:str="prop", # or "severity", or "epoch": what each score said after each epoch, from `by_epoch_auroc`
     metric:str="auroc", # or "auprc"
     by:str="hardness", # or "ambiguity"
     scores:Sequence[str]|None=None, # which; the five best and `random` when None
 )->Figure: # the figure drawn
-    "A metric against share or severity, with intervals; `ValueError` when no type has two values of `x`."
+    "A metric against share, severity or epoch, with intervals; `ValueError` when no type has two values of `x`."
     import matplotlib.pyplot as plt
 
     _check(cells, metric)
-    cells = _merge_equal(cells[cells["by"] == by])
-    kinds = [kind for kind in _kinds(cells) if cells.loc[cells["kind"] == kind, x].nunique() > 1]
-    if not kinds:
-        axis = "props" if x == "prop" else "severities"
-        raise ValueError(f"every hardness type has one value of {x!r} only; add more to the grid's {axis}")
+    cells = _with_values_of(x, _merge_equal(cells[cells["by"] == by]))
     scores, table = _curve_scores(cells, metric, scores), summarize(cells, ["kind", x], metric)
+    kinds = _kinds(cells)
     n_cols = min(4, len(kinds))
     n_rows = -(-len(kinds) // n_cols)
     size = {"figsize": (2.3 * n_cols + 1.3, 1.8 * n_rows + .4), "layout": "constrained"}
@@ -165,6 +337,28 @@ def plot_curves(
     fig.supylabel(metric.upper(), fontsize=9)
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return fig
+
+# %% ../nbs/09b_benchmark_figures.ipynb #withval1
+def _with_values_of(x:str, cells:pd.DataFrame)->pd.DataFrame:
+    "Rows of types with several values of `x`, in settings that occur with all of them; `ValueError` when none is left."
+    if check_choice(x, ("prop", "severity", "epoch"), "x") == "epoch": cells = _by_epoch(cells)
+    others = [c for c in [*_unit, "model_seed"] if c != x]
+    several = cells.groupby("kind")[x].transform("nunique")
+    whole = cells.groupby(others, dropna=False)[x].transform("nunique") == several
+    kept = whole | ~whole.groupby(cells["kind"]).transform("any")
+    if (left := cells[(several > 1) & kept]).size: return left
+    more = {"prop": "props", "severity": "severities", "epoch": "n_epochs"}[x]
+    raise ValueError(f"every hardness type has one value of {x!r} only; add more to the grid's {more}")
+
+# %% ../nbs/09b_benchmark_figures.ipynb #byepoch1
+def _by_epoch(cells:pd.DataFrame)->pd.DataFrame:
+    "A row per epoch with the AUROC after it; without resamples, which are of the last epoch."
+    if "by_epoch_auroc" not in cells: return cells.assign(epoch=1)
+    cells = cells[cells["by_epoch_auroc"].notna()].drop(columns=["auroc_draws", "auroc_se"], errors="ignore")
+    epochs = [np.arange(1, len(values) + 1) for values in cells["by_epoch_auroc"]]
+    long = cells.assign(epoch=epochs).drop(columns="auroc").explode(["epoch", "by_epoch_auroc"], ignore_index=True)
+    long = long.rename(columns={"by_epoch_auroc": "auroc"}).astype({"auroc": float, "epoch": int})
+    return long[long["auroc"].notna()]
 
 # %% ../nbs/09b_benchmark_figures.ipynb #14143b8d
 def _curve_scores(cells:pd.DataFrame, metric:str, scores:Sequence[str]|None)->list[str]:
@@ -185,14 +379,50 @@ def _draw_curves(ax:Axes, table:pd.DataFrame, x:str, scores:Sequence[str], metri
     floor = table.groupby(x)["share"].mean()
     ax.plot(floor.index, np.full(len(floor), .5) if metric == "auroc" else floor, color="black", ls="--", lw=.8)
 
+# %% ../nbs/09b_benchmark_figures.ipynb #compare1
+def _compare(
+    units:_Units, # of S scores
+    one:int, # the score that all others are compared with
+)->pd.DataFrame: # by the others: mean (difference to that one), low, high, p, test, better, n blocks, over
+    "Paired differences; `p` is corrected for their number, `better` counts the blocks in which `one` is better."
+    less = dataclasses.replace(units, values=units.values - units.values[one], noise=units.noise - units.noise[one])
+    values, others = less.blocks()[0], np.delete(np.arange(len(units.names)), one)
+    table = _estimates(less).assign(better=(values < 0).sum(1)).iloc[others]
+    return _judged(table.rename(columns={"p": "p_bootstrap"}), values[others])
+
+# %% ../nbs/09b_benchmark_figures.ipynb #judged01
+def _judged(table:pd.DataFrame, values:np.ndarray)->pd.DataFrame: # with p and test
+    "Holm's correction of Wilcoxon's p where there are blocks enough for it to be small, of the bootstrap's elsewhere."
+    if len(table) == 0: return table.assign(p=1., test="")
+    enough = len(table) * 2. ** (1 - (~np.isnan(values)).sum(1)) <= .05
+    of_ranks = np.array([_wilcoxon(row[~np.isnan(row)]) for row in values])
+    p = np.maximum(_holm(np.where(enough, of_ranks, table["p_bootstrap"])), table["p_bootstrap"])
+    return table.assign(p=p.fillna(1), test=np.where(enough, "Wilcoxon", "bootstrap"))
+
+# %% ../nbs/09b_benchmark_figures.ipynb #wilcox01
+def _wilcoxon(differences:np.ndarray)->float:
+    "Two-sided p of paired differences, one per block."
+    from scipy.stats import wilcoxon
+
+    differences = differences[abs(differences) > 1e-9]
+    return float(wilcoxon(differences).pvalue) if len(differences) else 1.
+
+# %% ../nbs/09b_benchmark_figures.ipynb #holm0001
+def _holm(p:np.ndarray)->np.ndarray:
+    "p values corrected for their number: the smallest times n, the next times n - 1, and never falling."
+    order, corrected = np.argsort(p), np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1))
+    return corrected.clip(max=1)
+
 # %% ../nbs/09b_benchmark_figures.ipynb #0d1bd8a6
 @dataclass(frozen=True, eq=False, repr=False)
 class Ranks:
     "Mean ranks of scores over blocks, and the tests of their differences. Made by `Ranks.of`."
-    frame: pd.DataFrame # by score, the best first: mean rank, low, high (95 %, blocks drawn again 1,000 times)
+    frame: pd.DataFrame # by score, the best first: mean rank, low, high (95 %; NaN with too few blocks)
     p_friedman: float # of ranks that do not differ at all
-    p_nemenyi: pd.DataFrame # of each pair of scores
+    p: pd.DataFrame # of each pair of scores, paired within blocks and corrected for the number of pairs (Holm)
     n_blocks: int # that ranks were averaged over
+    test: str # "Wilcoxon", or "bootstrap" where there are too few blocks for it
 
     @classmethod
     def of(cls,
@@ -200,15 +430,19 @@ class Ranks:
         group:str|Iterable[str]|None=None, # hardness group(s); all when None
         metric:str="auroc", # or "auprc"
         by:str="hardness", # or "ambiguity"
-        baselines:bool=False, # rank the baselines too
+        baselines:bool=True, # rank the baselines too
     )->"Ranks":
-        "Rank the scores of a benchmark; `ValueError` for fewer than three scores or two blocks."
-        import scikit_posthocs
+        "Rank the comparable scores of a benchmark; `ValueError` for fewer than three scores or two blocks."
         from scipy.stats import friedmanchisquare
 
-        wide = _blocks(cells, group, metric, by, baselines)
-        frame, p = _mean_ranks(wide), float(friedmanchisquare(*wide.T.to_numpy()).pvalue)
-        return cls(frame, p, scikit_posthocs.posthoc_nemenyi_friedman(wide.reset_index(drop=True)), len(wide))
+        units = _rankable(cells, group, metric, by, baselines)
+        values, _, dataset = units.blocks()
+        ranks = pd.DataFrame(values).rank(ascending=False).to_numpy()
+        frame = _bootstrap(ranks, np.zeros((*ranks.shape, 1)), dataset)[["mean", "low", "high"]]
+        frame = frame.clip(1, len(frame)).set_axis(units.names.get_level_values("score"))
+        p, test = _pairs(units)
+        friedman = float(friedmanchisquare(*values).pvalue)
+        return cls(frame.sort_values("mean"), friedman, p, values.shape[1], test)
 
     def __repr__(self)->str: return f"Ranks({_count(len(self.frame), 'score')}, {_count(self.n_blocks, 'block')})"
 
@@ -217,25 +451,38 @@ class Ranks:
         return f"{self.frame.round(2).to_html()}<p>{over}</p>"
 
 # %% ../nbs/09b_benchmark_figures.ipynb #66bfaf28
-def _blocks(cells:pd.DataFrame, group, metric:str, by:str, baselines:bool)->pd.DataFrame: # blocks by scores
-    "The metric of every score in every block, model seeds averaged."
+def _rankable(cells:pd.DataFrame, group, metric:str, by:str, baselines:bool)->_Units:
+    "Comparable scores in the units that all of them have; a score that few units have is left out."
     _check(cells, metric)
     groups = {group} if isinstance(group, str) else set(cells["group"]) if group is None else set(group)
-    part = _merge_equal(cells[(cells["by"] == by) & cells["group"].isin(groups)])
-    if not baselines: part = part[~part["baseline"]]
-    part = part.assign(block=_number(part, [c for c in _cell_columns if c != "model_seed"]))
-    wide = part.pivot_table(metric, "block", "score").dropna()
-    if wide.shape[0] >= 2 and wide.shape[1] >= 3: return wide
-    raise ValueError(f"{_count(wide.shape[1], 'score')} in {_count(wide.shape[0], 'block')}; ranks need at least "
-                     "3 scores in 2 blocks, so add types, shares, data sets or data seeds")
+    part = _balanced(_comparable(_merge_equal(cells[(cells["by"] == by) & cells["group"].isin(groups)])))
+    units = _Units.of(part if baselines else part[~part["baseline"]], metric)
+    there = ~np.isnan(units.values)
+    often = there.sum(1) > there.shape[1] / 2
+    units = units.subset(there[often].all(0), often)
+    n_blocks = len(units.frame[_block].drop_duplicates())
+    if n_blocks >= 2 and len(units.names) >= 3: return units
+    raise ValueError(f"{_count(len(units.names), 'score')} in {_count(n_blocks, 'block')}; ranks need at least "
+                     "3 scores in 2 blocks, so add data sets or data seeds")
 
-# %% ../nbs/09b_benchmark_figures.ipynb #cd952b89
-def _mean_ranks(wide:pd.DataFrame)->pd.DataFrame: # by score: mean, low, high
-    "Mean rank of each score, and its interval when blocks are drawn again."
-    ranks = wide.rank(axis=1, ascending=False)
-    drawn = np.random.default_rng(0).integers(len(ranks), size=(1000, len(ranks)))
-    low, high = np.percentile(ranks.to_numpy()[drawn].mean(1), (2.5, 97.5), axis=0)
-    return pd.DataFrame({"mean": ranks.mean(), "low": low, "high": high}).sort_values("mean")
+# %% ../nbs/09b_benchmark_figures.ipynb #compar01
+def _comparable(cells:pd.DataFrame)->pd.DataFrame:
+    "Rows that may be ranked: not in domain, and, where labels are wrong, of scores that look at them."
+    return cells[~cells["in_domain"] & (cells["sees_labels"] | (cells["group"] != "mislabeled"))]
+
+# %% ../nbs/09b_benchmark_figures.ipynb #pairs001
+def _pairs(units:_Units)->tuple[pd.DataFrame, str]: # p [S, S], and the test
+    "p of all pairs, corrected together."
+    names = units.names.get_level_values("score")
+    n, parts, values = len(names), [], []
+    for i in range(n - 1):
+        less = units.subset(np.full(len(units.frame), True), np.arange(n) >= i)
+        parts.append(_compare(less, 0))
+        values.append(less.blocks()[0][1:] - less.blocks()[0][0])
+    table = _judged(pd.concat(parts), np.concatenate(values))
+    p = np.zeros((n, n))
+    p[np.triu_indices(n, 1)] = table["p"]
+    return pd.DataFrame(p + p.T + np.eye(n), names, names), table["test"].iloc[0]
 
 # %% ../nbs/09b_benchmark_figures.ipynb #202573e8
 @patch
@@ -245,60 +492,63 @@ def plot(
     *,
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
-    "Mean ranks on a line, intervals in brackets; bars join scores that do not differ at the 5 % level (Nemenyi)."
+    "Mean ranks on a line, intervals in brackets; bars join scores that do not differ at the 5 % level (paired, Holm)."
     import scikit_posthocs
 
-    if self.p_nemenyi.isna().any(axis=None):
+    if np.isnan(self.p_friedman) or self.frame["mean"].nunique() == 1:
         raise ValueError("all scores rank alike in all blocks; there is no difference to draw")
     ax = new_axes(ax, 7, .9 + .13 * len(self.frame))
-    named = {score: f"{score} [{row['low']:.1f}, {row['high']:.1f}]" for score, row in self.frame.iterrows()}
+    named = {score: f"{score} [{row['low']:.1f}, {row['high']:.1f}]" if np.isfinite(row["low"]) else score
+             for score, row in self.frame.iterrows()}
     scikit_posthocs.critical_difference_diagram(
-        self.frame["mean"].rename(named), self.p_nemenyi.rename(index=named, columns=named), ax=ax, text_h_margin=.03,
+        self.frame["mean"].rename(named), self.p.rename(index=named, columns=named), ax=ax, text_h_margin=.03,
         label_props={"fontsize": 8}, elbow_props={"color": ".5", "lw": .8}, marker_props={"color": "black", "s": 12})
-    ax.set_title(f"{title}   mean rank over {self.n_blocks} blocks, Friedman p = {self.p_friedman:.1g}", fontsize=9)
+    ax.set_title(f"{title}   mean rank over {self.n_blocks} blocks, Friedman p = {self.p_friedman:.1g}; bars: "
+                 f"{self.test}, Holm, 5 %", fontsize=9)
     return ax
 
 # %% ../nbs/09b_benchmark_figures.ipynb #8279142f
-def _same_data(cells:pd.DataFrame)->Iterator[tuple[str, list[BenchmarkCell]]]:
-    "For each data set, model, type, share, severity and data seed: the type and its cells, one per model seed."
+def _same_data(cells:pd.DataFrame)->Iterator[list[BenchmarkCell]]:
+    "For each data set, model, type, share, severity and data seed: its cells, one per model seed."
     unique = cells[_cell_columns].drop_duplicates()
     unique = unique.astype({"severity": object}).where(unique.notna(), None)
-    for key, part in unique.groupby([c for c in _cell_columns if c != "model_seed"], dropna=False, sort=False):
+    for _, part in unique.groupby([c for c in _cell_columns if c != "model_seed"], dropna=False, sort=False):
         rows = [{k: v.item() if hasattr(v, "item") else v for k, v in row.items()} for row in part.to_dict("records")]
-        yield key[2], [BenchmarkCell(**row) for row in rows]
+        yield [BenchmarkCell(**row) for row in rows]
 
 # %% ../nbs/09b_benchmark_figures.ipynb #d1c4916e
 def score_stability(
     store:Store, # of a grid with `keep_scores`
     cells:pd.DataFrame, # which of its cells, from `Store.results`
     columns:Sequence[str]=("kind",), # what to keep apart, besides the score and `by`; () for nothing
-)->pd.DataFrame: # by score, by and `columns`: mean Spearman correlation, low, high (95 % over pairs), n pairs
+)->pd.DataFrame: # by score, by and `columns`: mean Spearman correlation, low, high (95 %), n blocks, over
     "How alike two trainings rank the same samples; `ValueError` when no data were used with two model seeds."
     rows = []
-    for kind, seeds in _same_data(cells):
+    for seeds in _same_data(cells):
         ranks = [store.samples(cell).drop(columns="flag").rank() for cell in seeds] if len(seeds) > 1 else []
         for a, b in itertools.combinations(ranks, 2):
-            rows += [{"column": name, "kind": kind, "rho": a[name].corr(b[name])} for name in a]
+            rows += [{"column": name, **dataclasses.asdict(seeds[0]), "rho": a[name].corr(b[name])} for name in a]
     if not rows: raise ValueError("no data were used with two model seeds; add `model_seeds` to the grid")
     frame = pd.DataFrame(rows)
     frame[["score", "by"]] = frame.pop("column").str.split(":", expand=True)
-    return _mean_and_interval(frame.groupby(["score", "by", *columns], sort=False)["rho"]).reset_index()
+    return _means(frame, ["score", "by"], columns, "rho").drop(columns="p")
 
 # %% ../nbs/09b_benchmark_figures.ipynb #20333d99
 def seed_spread(
     cells:pd.DataFrame, # from `Store.results`
     metric:str="auroc", # or "auprc"
     by:str="hardness", # or "ambiguity"
-)->pd.DataFrame: # by score and `varied`: mean standard deviation when only that seed varies, low, high (95 %), n groups
+)->pd.DataFrame: # by score and `varied`: mean standard deviation when only that seed varies, low, high (95 %), n, over
     "How far a result depends on the samples drawn, and how far on the model's seed; `ValueError` with one seed."
     part, rows = cells[cells["by"] == by], []
     for varied in ("data_seed", "model_seed"):
-        groups = part.groupby(["score", *(c for c in _cell_columns if c != varied)], dropna=False)
-        table = _mean_and_interval(groups[metric].std().dropna().groupby("score"))
-        table.insert(0, "varied", varied.replace("_", " "))
-        rows.append(table.assign(low=table["low"].clip(0)).reset_index())
-    table = pd.concat(rows, ignore_index=True)
-    if len(table): return table
+        keys = ["score", *(c for c in _cell_columns if c != varied)]
+        deviations = part.groupby(keys, dropna=False)[metric].std().dropna().reset_index()
+        if deviations.empty: continue
+        table = _means(deviations.assign(**{varied: 0}), ["score"], (), metric).drop(columns="p")
+        table.insert(1, "varied", varied.replace("_", " "))
+        rows.append(table.assign(low=table["low"].clip(0)))
+    if rows: return pd.concat(rows, ignore_index=True)
     raise ValueError("one data seed and one model seed; add `data_seeds` or `model_seeds` to the grid")
 
 # %% ../nbs/09b_benchmark_figures.ipynb #ceba6729
@@ -307,17 +557,18 @@ def plot_intervals(
     column:str|None=None, # whose values are told apart by color and marker
     label:str="", # of the horizontal axis
     *,
+    order:Sequence[str]|None=None, # scores from below upwards; the highest mean on top when None
     floor:float|None=None, # where a dashed line is drawn
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
-    "Scores one below the other, the highest mean on top, with a marker and an interval for each value of `column`."
+    "Scores one below the other, with a marker and an interval for each value of `column`."
     if len(table) == 0: raise ValueError("there is nothing to draw: the table has no rows")
-    order = table.groupby("score")["mean"].mean().sort_values().index
+    order = list(table.groupby("score")["mean"].mean().sort_values().index if order is None else order)
     ax, groups = new_axes(ax, 5, .8 + .22 * len(order)), list(table.groupby(column or (lambda row: "")))
     for i, (value, part) in enumerate(groups):
         part, above = part.set_index("score").reindex(order), (len(groups) - 1) / 2 - i
         place = np.arange(len(order)) + .36 * above / max(len(groups) - 1, 1)
-        reach = [part["mean"] - part["low"], part["high"] - part["mean"]]
+        reach = [(part["mean"] - part["low"]).clip(0), (part["high"] - part["mean"]).clip(0)]
         style = {"fmt": "os^D"[i % 4], "color": PALETTE[i % len(PALETTE)], "ms": 4, "lw": 1}
         ax.errorbar(part["mean"], place, xerr=reach, label=str(value), **style)
     if floor is not None: ax.axvline(floor, color="black", ls="--", lw=.8)
@@ -331,14 +582,16 @@ def score_agreement(
     store:Store, # of a grid with `keep_scores`
     cells:pd.DataFrame, # which of its cells, from `Store.results`
     by:str="hardness", # or "ambiguity"
-)->pd.DataFrame: # by score and other: mean Spearman correlation, low, high (95 % over cells), n cells
+)->pd.DataFrame: # by score and other: mean Spearman correlation, low, high (95 %), n blocks, over
     "How alike the scores rank the samples of one training; `ValueError` when there are no finished cells."
-    frames = [store.samples(cell).filter(regex=f":{by}$") for _, seeds in _same_data(cells) for cell in seeds]
-    if not frames: raise ValueError("there are no finished cells with scores; run `benchmark` with keep_scores=True")
-    named = [frame.rename(columns=lambda column: column.split(":")[0]) for frame in frames]
-    values = pd.concat([frame.rank().corr().fillna(0).stack() for frame in named]).rename_axis(["score", "other"])
-    table = _mean_and_interval(values.groupby(["score", "other"], sort=False))
-    return table.assign(low=table["low"].clip(-1, 1), high=table["high"].clip(-1, 1)).reset_index()
+    rows = []
+    for cell in (cell for seeds in _same_data(cells) for cell in seeds):
+        frame = store.samples(cell).filter(regex=f":{by}$").rename(columns=lambda column: column.split(":")[0])
+        values = frame.rank().corr().fillna(0).rename_axis("score").rename_axis("other", axis=1).stack()
+        rows.append(values.rename("rho").reset_index().assign(**dataclasses.asdict(cell)))
+    if not rows: raise ValueError("there are no finished cells with scores; run `benchmark` with keep_scores=True")
+    table = _means(pd.concat(rows, ignore_index=True), ["score", "other"], (), "rho").drop(columns="p")
+    return table.assign(low=table["low"].clip(-1, 1), high=table["high"].clip(-1, 1))
 
 # %% ../nbs/09b_benchmark_figures.ipynb #72fa4101
 def plot_score_agreement(
@@ -356,9 +609,9 @@ def plot_score_agreement(
     ax.set_xticks(range(len(matrix)), matrix.columns, rotation=90)
     ax.set_yticks(range(len(matrix)), matrix.index)
     ax.figure.colorbar(image, ax=ax, label="Spearman correlation", shrink=.7)
-    widest = (table["high"] - table["low"]).max() / 2
-    over = _count(int(table["n"].max()), "training")
-    ax.set_title(f"mean of {over}; 95 % intervals at most ±{widest:.2f}", fontsize=9)
+    widest, over = (table["high"] - table["low"]).max() / 2, _count(int(table["n"].max()), "block")
+    interval = f"; 95 % intervals at most ±{widest:.2f}" if np.isfinite(widest) else ""
+    ax.set_title(f"mean of {over}{interval}", fontsize=9)
     return ax
 
 # %% ../nbs/09b_benchmark_figures.ipynb #8718b2d2
@@ -377,50 +630,128 @@ def _alike_together(matrix:pd.DataFrame)->pd.DataFrame:
 @dataclass(frozen=True, eq=False, repr=False)
 class Conclusions:
     "Which score to use for which hardness, as far as some cells tell. Made by `Conclusions.of`."
-    frame: pd.DataFrame # by group of types: best, by, auroc, low, high, also (not clearly worse), text, beware
+    frame: pd.DataFrame # a row per group: best, by, auroc, low, high, n (blocks), over (what was drawn),
+    # also (not clearly worse); baseline (the best), lead over it with lead_low, lead_high, lead_p, test, beats (it);
+    # norm (AUROC of `input_norm`, either way), pixels (it does as well), explained (types of which it does);
+    # advice, text, beware
+    where: str # data sets, networks, length of training, number of blocks
 
     @classmethod
     def of(cls,
         cells:pd.DataFrame, # from `Store.results`
+        column:str="group", # a row for each of its values: "group", "kind", "dataset", ...
     )->"Conclusions":
         "Draw them; `ValueError` when there are no finished cells."
         _check(cells)
-        cells = _merge_equal(cells)
-        group_of = dict(zip(cells["kind"], cells["group"], strict=True))
-        groups = dict.fromkeys(group_of[kind] for kind in _kinds(cells))
-        rows = {group: _conclusion(group, cells[cells["group"] == group]) for group in groups}
-        return cls(pd.DataFrame.from_dict(rows, orient="index"))
+        cells, names = _merge_equal(cells), dict.fromkeys(cells[column])
+        if column in ("group", "kind"):
+            of_kind = dict(zip(cells["kind"], cells[column], strict=True))
+            names = dict.fromkeys(of_kind[kind] for kind in _kinds(cells))
+        rows = {name: _conclusion(str(name), cells[cells[column] == name]) for name in names}
+        return cls(pd.DataFrame.from_dict(rows, orient="index"), _where(cells))
 
     @property
     def sentence(self)->str:
         "The answer in a sentence: for this hardness use that score."
-        clear = (self.frame["auroc"] >= .7) & (self.frame["low"] > .5)
-        good = {group: f"use {_call(row['best'], row['by'])}" for group, row in self.frame[clear].iterrows()}
-        told = good | dict.fromkeys(self.frame.index[~clear], "no score is good")
-        said = "; ".join(f"for {_in_words(group)} {what}" for group, what in told.items())
-        return said[0].upper() + said[1:] + "."
+        said = "; ".join(f"for {_in_words(str(name))} {advice}" for name, advice in self.frame["advice"].items())
+        return f"On {self.where}: {said}."
 
     def __repr__(self)->str: return f"Conclusions({self.sentence!r})"
 
     def _repr_html_(self)->str:
-        table = self.frame[["best", "by", "auroc", "low", "high"]].round(2).to_html()
-        return table + "".join(f"<p>{html.escape(text)}</p>" for text in self.frame["text"])
+        columns = ["best", "by", "auroc", "low", "high", "n", "baseline", "lead", "norm"]
+        return self.frame[columns].round(3).to_html() + "".join(f"<p>{html.escape(t)}</p>" for t in self.frame["text"])
 
 # %% ../nbs/09b_benchmark_figures.ipynb #94e51f39
-def _conclusion(group:str, cells:pd.DataFrame)->dict:
+def _conclusion(name:str, cells:pd.DataFrame)->dict:
     "A row of conclusions."
-    part = cells[~cells["baseline"] | (cells["score"] == "entropy") & (group == "ambiguous")]
-    if group != "ambiguous": part = part[part["by"] == "hardness"]
-    table = summarize(part, ["group"]).sort_values("mean", ascending=False)
-    best, rest = table.iloc[0], table.iloc[1:]
-    also = [_call(row["score"], row["by"]) for _, row in rest[rest["high"] >= best["low"]].iterrows()]
-    return {"best": best["score"], "by": best["by"], "auroc": best["mean"], "low": best["low"], "high": best["high"],
-            "also": also, "text": _sentence(group, best, also), "beware": _pixel_note(cells)}
+    cells = _balanced(cells, ["group"])
+    part = _comparable(cells)
+    part = part[(part["by"] == "hardness") | (part["group"] == "ambiguous")]
+    units = _Units.of(part)
+    one = _best(units)
+    best, against = _estimates(units).iloc[one], _compare(units, one)
+    score, by = units.names[one]
+    rivals = against[~((against["p"] <= .05) & (against["high"] < 0))].sort_values("mean", ascending=False)
+    baselines = set(part.loc[part["baseline"], "score"])
+    row = {"best": score, "by": by, "auroc": best["mean"], "low": max(best["low"], 0), "high": min(best["high"], 1),
+           "n": int(best["n"]), "over": best["over"], "also": [_call(*other) for other in rivals.index],
+           **_lead(score, against, rivals, baselines), **_pixels(cells, part, score, by)}
+    row["advice"] = _advice(row)
+    return row | {"text": _sentence(name, row, _where(part)), "beware": _pixel_note(cells)}
+
+# %% ../nbs/09b_benchmark_figures.ipynb #best0001
+def _best(units:_Units)->int:
+    "The score that no other exceeds in the units both have; only scores of nearly all blocks are candidates."
+    n, (values, _, dataset) = len(units.names), units.blocks()
+    n_blocks = (~np.isnan(values)).sum(1)
+    less = (units.values[None] - units.values[:, None]).reshape(n * n, -1)                  # [one, other]
+    ahead = dataclasses.replace(units, values=less, noise=less[..., None]).blocks()[0]
+    ahead = _fold(_fold(ahead, dataset), np.zeros(dataset.max() + 1, int)).reshape(n, n)
+    return int(np.argmin(np.where(n_blocks >= .9 * n_blocks.max(), np.nanmax(ahead, axis=1), np.inf)))
+
+# %% ../nbs/09b_benchmark_figures.ipynb #lead0001
+def _lead(score:str, against:pd.DataFrame, rivals:pd.DataFrame, baselines:set[str])->dict:
+    "How far the best is ahead of the best baseline, and whether that is clear."
+    none = {"baseline": "", "lead": np.nan, "lead_low": np.nan, "lead_high": np.nan, "lead_p": np.nan,
+            "test": "", "beats": True}
+    if score in baselines: return none | {"baseline": score, "lead": 0., "beats": False}
+    found = [table[table.index.get_level_values("score").isin(baselines)] for table in (rivals, against)]
+    found = pd.concat(found).sort_values("mean", ascending=False, kind="stable") if len(found[0]) == 0 else found[0]
+    if len(found) == 0: return none
+    row = found.iloc[0]
+    return {"baseline": row.name[0], "lead": -row["mean"], "lead_low": -row["high"], "lead_high": -row["low"],
+            "lead_p": row["p"], "test": row["test"], "beats": row.name not in rivals.index}
+
+# %% ../nbs/09b_benchmark_figures.ipynb #pixels01
+def _pixels(cells:pd.DataFrame, part:pd.DataFrame, score:str, by:str)->dict:
+    "Whether the norm of the input, in the better direction for each data set and type, reaches the best score."
+    norm = _either_way(cells[cells["score"].str.contains("input_norm") & (cells["by"] == "hardness")])
+    if len(norm) == 0: return {"norm": np.nan, "pixels": False, "explained": []}
+    both = pd.concat([part[(part["score"] == score) & (part["by"] == by)], norm.assign(score="norm", by="either way")])
+
+    units = _Units.of(both)
+
+    def reached(units):
+        against = _compare(units, 0).iloc[0]
+        return bool(max(against["high"], against["mean"]) >= 0)
+
+    kinds = units.frame["kind"].to_numpy()
+    explained = [kind for kind in dict.fromkeys(kinds) if reached(units.subset(kinds == kind, np.array([True, True])))]
+    return {"norm": _estimates(units)["mean"].iloc[1], "pixels": reached(units), "explained": explained}
+
+# %% ../nbs/09b_benchmark_figures.ipynb #either01
+def _either_way(norm:pd.DataFrame)->pd.DataFrame:
+    "Results of the norm, turned round for data sets and types where it is below chance."
+    turned = norm.groupby(["dataset", "kind"])["auroc"].transform("mean") < .5
+    other = {"auroc": norm["auroc"].where(~turned, 1 - norm["auroc"])}
+    if "auroc_draws" in norm and norm["auroc_draws"].notna().all():
+        pairs = zip(norm["auroc_draws"], turned, strict=True)
+        other["auroc_draws"] = pd.Series([1 - np.asarray(d) if t else d for d, t in pairs], norm.index, object)
+    return norm.assign(**other)
+
+# %% ../nbs/09b_benchmark_figures.ipynb #advice01
+def _advice(row:dict)->str:
+    "What to do, in few words."
+    if not max(row["low"], row["auroc"] if np.isnan(row["low"]) else 0) > .5: return "no score is better than chance"
+    unbeaten = [] if row["beats"] or row["pixels"] and "input_norm" in row["baseline"] else [row["baseline"]]
+    if row["pixels"]: unbeaten.append("the norm of the input alone")
+    if unbeaten: return "no score beats " + " or ".join(unbeaten)
+    if row["auroc"] < .7: return "no score is good"
+    though = f", though the norm of the input tells {_listed(row['explained'])} as well" if row["explained"] else ""
+    return f"use {_call(row['best'], row['by'])}{though}"
 
 # %% ../nbs/09b_benchmark_figures.ipynb #428a13d9
 def _call(score:str, by:str)->str:
     "A score as it is named in a sentence."
     return score if by == "hardness" else f"the ambiguity of {score}"
+
+# %% ../nbs/09b_benchmark_figures.ipynb #listed01
+def _listed(names:Sequence[str], most:int=6)->str:
+    "Names in a sentence."
+    names = list(map(str, names))
+    names = names if len(names) <= most else [*names[:most], f"{len(names) - most} more"]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 # %% ../nbs/09b_benchmark_figures.ipynb #291ca7b0
 def _in_words(group:str)->str:
@@ -428,18 +759,28 @@ def _in_words(group:str)->str:
     words = {"near OoD": "noisy or redrawn samples", "far OoD": "samples from elsewhere"}
     return words.get(group, f"{group} samples")
 
+# %% ../nbs/09b_benchmark_figures.ipynb #where001
+def _where(cells:pd.DataFrame)->str:
+    "What was seen: data sets, networks, length of training, blocks."
+    names = [_listed(cells[column].unique()) for column in ("dataset", "model")]
+    epochs = sorted(cells["n_epochs"].dropna().astype(int).unique()) if "n_epochs" in cells else []
+    length = f"{' or '.join(map(str, epochs))} epochs, " if epochs else ""
+    return f"{names[0]} with {names[1]} ({length}{_count(len(cells[_block].drop_duplicates()), 'block')})"
+
 # %% ../nbs/09b_benchmark_figures.ipynb #1d1f6f48
-def _sentence(group:str, best:pd.Series, also:list[str])->str:
+def _sentence(group:str, row:dict, where:str)->str:
     "The conclusion on one group."
-    what, name = _in_words(group), _call(best["score"], best["by"])
-    interval = f"95 % interval {best['low']:.2f} to {best['high']:.2f}"
-    figure = f"AUROC {best['mean']:.2f}, {interval}, {_count(best['n'], 'training')}"
-    if best["low"] <= .5: return f"For {what} no score is better than chance (best: {name}, {figure})."
-    use = f"use {name}" if best["mean"] >= .7 else f"no score is good; the best is {name}"
-    if not also: return f"For {what} {use} ({figure})."
-    shown = also if len(also) <= 4 else [*also[:4], f"{len(also) - 4} more"]
-    listed = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
-    return f"For {what} {use} ({figure}); {listed} {'is' if len(also) == 1 else 'are'} not clearly worse."
+    name = _call(row["best"], row["by"]) + (", a baseline" if row["best"] == row["baseline"] else "")
+    drawn = ("" if row["over"] == "samples" else f"{row['over']} and ") + "samples drawn again"
+    interval = f", 95 % interval {row['low']:.3f} to {row['high']:.3f}, {drawn}" if np.isfinite(row["low"]) else ""
+    text = f"For {_in_words(group)} {row['advice']}. On {where} the best is {name} (AUROC {row['auroc']:.3f}{interval})"
+    if len(row["also"]) == 0: text += "; all others are worse"
+    else: text += f"; {_listed(row['also'], 4)} {'is' if len(row['also']) == 1 else 'are'} not clearly worse"
+    if np.isnan(row["lead_low"]): return text + "."
+    lead, low, high = (f"{round(row[name], 3) + 0:.3f}" for name in ("lead", "lead_low", "lead_high"))
+    few = ", for blocks are too few for Wilcoxon's test" if row["test"] == "bootstrap" else ""
+    judged = f"{low} to {high}; corrected p = {row['lead_p']:.2g} by {row['test']}{few}"
+    return f"{text}. Its lead over {row['baseline']}, the best baseline, is {lead} ({judged})."
 
 # %% ../nbs/09b_benchmark_figures.ipynb #1ea1ac82
 def _pixel_note(cells:pd.DataFrame)->str:

@@ -6,17 +6,20 @@
 __all__ = []
 
 # %% ../nbs/04e_detector.ipynb #ae4a6c8c
+import functools
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from .core import seeded
 from .data import Samples
 from .hardness_types import inject
-from .models import save_model
+from .models import build_model, save_model
 from .score_gallery import DetectorNet
 from .scores import characterize
 from .training import Training
@@ -25,7 +28,7 @@ from .training import Training
 def _noisy_curves(
     model, # as `characterize` takes it
     samples:Samples, # with right labels
-    kind:str="uniform", # of label noise: "uniform", "asymmetric", "adjacent" or "instance"
+    kind:str="uniform", # of label noise: a hardness type that alters labels
     prop:float=.2, # share of labels to change
     training:Training=Training(n_epochs=20), # how to train
     seed:int=0, # of noise and training
@@ -34,6 +37,36 @@ def _noisy_curves(
     noisy = inject(samples, kind, prop, seed=seed)
     found = characterize(model, noisy.samples, "last_loss", training, keep=["curves"], seed=seed)
     return np.ascontiguousarray(found.curves.T), noisy.flags
+
+# %% ../nbs/04e_detector.ipynb #c024e501
+def _synthetic_curves(
+    n:int=2000, # curves
+    n_epochs:int=40, # T
+    seed:int=0, # of everything: the training that is imitated, and the samples
+)->tuple[np.ndarray, np.ndarray]: # curves [n, T] float32 in [0, 1], flags [n] bool
+    "Learning curves as a training might give them, with their answers."
+    rng, t = np.random.default_rng(seed), np.arange(1, n_epochs + 1)
+    n_classes, share = np.exp(rng.uniform(np.log(2), np.log(100))), rng.uniform(.05, .45)
+    pace, capacity = np.exp(rng.uniform(np.log(.5), np.log(8))), rng.uniform(0, 1)       # epochs; share memorized
+
+    def step(onset): return 1 / (1 + np.exp(-(t - onset[:, None]) / (.3 * onset[:, None] + .2)))
+
+    flags, hard = rng.random(n) < share, rng.random(n) < 1 / 12
+    chance, top = -np.log(n_classes - 1), rng.normal(3.5, 1.5, n)
+    first, late = rng.gamma(3, pace / 3, n), rng.gamma(4, pace, n)                       # when it is learned
+    right = chance + (np.where(hard, rng.normal(0, 1.5, n), top) - chance)[:, None] * step(np.where(hard, late, first))
+    fall = -rng.gamma(3, 1., n)[:, None] * step(first)
+    ends = np.where(rng.random(n) < capacity, top - chance, rng.normal(1, 1, n))[:, None]
+    logits = np.where(flags[:, None], chance + fall + (ends - fall) * step(first + late), right)
+    logits += _remembering_noise(rng, n, n_epochs)
+    return (1 / (1 + np.exp(-logits))).astype(np.float32), flags
+
+# %% ../nbs/04e_detector.ipynb #91884b8d
+def _remembering_noise(rng:np.random.Generator, n:int, n_epochs:int)->np.ndarray: # [n, T]
+    "Gaussian noise of which each epoch keeps half of the one before; its size differs between samples."
+    noise = rng.gamma(2, .3, n)[:, None] * rng.standard_normal((n, n_epochs))
+    for t in range(1, n_epochs): noise[:, t] += .5 * noise[:, t - 1]
+    return noise
 
 # %% ../nbs/04e_detector.ipynb #75d1a531
 def _train_detector(
@@ -82,21 +115,64 @@ def _check_curves(curves:np.ndarray, flags:np.ndarray, shortest:int)->None:
     if not 0 < flags.mean() < 1: raise ValueError("flags are all equal; a detector needs curves of both kinds")
 
 # %% ../nbs/04e_detector.ipynb #d38458a6
-_trainings = (("uniform", .1, 1e-3), ("uniform", .4, 2e-3), ("asymmetric", .2, 1e-3), ("adjacent", .3, 2e-3))
+_lessons = pd.DataFrame([  # the trainings that it learned from; nf is the width, where a network has one
+    ("lenet", 0, "uniform", .1, 1e-3, 64), ("lenet", 0, "asymmetric", .2, 2e-3, 128),
+    ("lenet", 0, "adjacent", .3, 5e-4, 32), ("lenet", 0, "instance", .4, 1e-3, 64),
+    ("cnn", 2, "uniform", .4, 1e-3, 64), ("cnn", 8, "adjacent", .1, 3e-3, 128),
+    ("cnn", 4, "instance", .2, 2e-3, 64), ("cnn", 8, "borderline", .3, 1e-3, 32),
+    ("mlp", 128, "uniform", .2, 1e-3, 64), ("mlp", 32, "asymmetric", .1, 3e-3, 256),
+    ("mlp", 64, "borderline", .1, 5e-4, 32), ("mlp", 128, "adjacent", .4, 2e-3, 64)],
+    columns=["model", "nf", "kind", "prop", "lr", "batch_size"])
+
+# %% ../nbs/04e_detector.ipynb #8e7a5cb1
+def _lesson_curves(
+    samples:Samples, # with right labels
+    lessons:pd.DataFrame=_lessons, # a row per training: model, nf, kind, prop, lr, batch_size
+    n:int=4000, # images of each training; four parts that share no image take turns
+    n_epochs:int=20, # of each training
+)->list[tuple[np.ndarray, np.ndarray]]: # of each training: curves [n, T], flags [n]
+    "The curves of many trainings."
+    if len(samples) < 4 * n: raise ValueError(f"{len(samples)} samples do not make four parts of {n}; use a smaller n")
+    order = np.random.default_rng(0).permutation(len(samples))
+    made = []
+    for seed, lesson in enumerate(lessons.itertuples()):
+        part = samples.subset(np.sort(order[seed % 4 * n:][:n]))
+        width = {"nf": lesson.nf} if lesson.nf else {}
+        model = functools.partial(build_model, lesson.model, part, seed, **width)
+        training = Training(n_epochs=n_epochs, lr=lesson.lr, batch_size=lesson.batch_size)
+        made.append(_noisy_curves(model, part, lesson.kind, lesson.prop, training, seed))
+    return made
 
 # %% ../nbs/04e_detector.ipynb #e80aa056
 def _make_detector(
     samples:Samples, # images with right labels
     path:str|Path, # file to appear, ending in .safetensors
-    n_epochs:int=20, # of each training
+    lessons:pd.DataFrame=_lessons, # a row per training
+    n:int=4000, # images of each
+    n_epochs:int=20, # of each
+    n_synthetic:int=12, # sets of synthetic curves, with the seeds 0, 1, ...
     n_steps:int=1500, # of the detector
-    trainings:Sequence[tuple[str, float, float]]=_trainings, # of each: kind of noise, share, learning rate
 )->DetectorNet: # also written to `path`, with its provenance
-    "Train a detector on noise planted in a data set, with LeNet, and save it."
-    made = [_noisy_curves("lenet", samples, kind, prop, Training(n_epochs=n_epochs, lr=lr), seed)
-            for seed, (kind, prop, lr) in enumerate(trainings)]
-    network = _train_detector(*zip(*made, strict=True), n_steps=n_steps)
-    save_model(path, network, source="nbs/04e_detector.ipynb", samples=samples.name, n_samples=len(samples),
-               classifier="lenet", n_epochs=n_epochs, n_steps=n_steps, paper="Jia et al. 2023, 2212.09321",
-               trainings=[dict(zip(("kind", "prop", "lr"), t, strict=True)) for t in trainings])
+    "Train a detector on noise planted in a data set and on synthetic curves, with one thread, and save it."
+    with _one_thread():
+        curves = _lesson_curves(samples, lessons, n, n_epochs)
+        curves += [_synthetic_curves(seed=seed) for seed in range(n_synthetic)]
+        network = _train_detector(*zip(*curves, strict=True), n_steps=n_steps)
+    save_model(path, network, source="nbs/04e_detector.ipynb", paper="Jia et al. 2023, 2212.09321",
+               learned_from=_spellings(samples.name), lessons=lessons.to_dict("records"), n_samples=n,
+               n_epochs=n_epochs, n_synthetic=n_synthetic, n_steps=n_steps, torch=torch.__version__.split("+")[0])
     return network
+
+# %% ../nbs/04e_detector.ipynb #e65bd271
+@contextmanager
+def _one_thread():
+    "One thread of torch inside, so that sums are taken in one order; as many as before afterwards."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(before)
+
+# %% ../nbs/04e_detector.ipynb #89d55f27
+def _spellings(name:str)->list[str]:
+    "A data set's name and other spellings of it."
+    return list(dict.fromkeys([name, name.replace("-", ""), name.replace("-", "_")]))

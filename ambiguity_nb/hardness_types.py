@@ -8,6 +8,7 @@ __all__ = ['HARDNESS_TYPES', 'Injected', 'known_hardness', 'inject', 'inject_mix
 # %% ../nbs/01_hardness_types.ipynb #f7d7205a
 import functools
 import inspect
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,11 +115,12 @@ class _HardnessTypes(Registry):
         meaning:str="", # of the severity
         limits:tuple[float, float]=(0., np.inf), # severity must lie above the first and not above the second
         table_limits:tuple[float, float]|None=None, # for tables, where they differ
+        chances:Callable|None=None, # (samples, rng, severity, ...) -> chance of each to be chosen [N]; alike when None
     )->Callable: # a decorator that returns the function unchanged
         "Make a function known as a hardness type; its facts become its attributes."
         return super().register(
             name, group=group, alters=alters, images=images, tables=tables, severity=severity, severities=severities,
-            meaning=meaning, limits=limits, table_limits=table_limits or limits)
+            meaning=meaning, limits=limits, table_limits=table_limits or limits, chances=chances)
 
     def resolve(self, wanted:str|Callable)->Callable:
         "The type of a name or of a \"module:function\", or the function itself, with all facts."
@@ -129,7 +131,8 @@ class _HardnessTypes(Registry):
     def name_of(self, wanted:str|Callable)->str:
         "What a type is called in results: a text itself, or what a function is registered or defined as."
         if isinstance(wanted, str): return wanted
-        return next((name for name, made in self.items() if made is wanted), wanted.__name__)
+        known = next((name for name, made in self.items() if made is wanted), None)
+        return known or getattr(wanted, "__name__", type(wanted).__name__)
 
     def arguments_of(self, wanted:str|Callable)->list[str]:
         "What a type takes besides samples, rows, generator and severity."
@@ -257,6 +260,48 @@ def _instance(
         scores = np.concatenate([model(samples.normalize(samples.x[part])).numpy() for part in _pieces(rows)])
     scores[np.arange(len(rows)), samples.y[rows]] = -np.inf
     return scores.argmax(1)
+
+# %% ../nbs/01_hardness_types.ipynb #84f78c7f
+def _out_of_fold(
+    samples:Samples, # to be judged
+    rng:np.random.Generator, # of the folds
+    folds:int=5, # every class is spread over all of them
+)->np.ndarray: # [N, K] float32 logits
+    "What reference models say about samples that they have not seen."
+    n, logits = len(samples), np.empty((len(samples), samples.n_classes), np.float32)
+    shuffled, fold = rng.permutation(n), np.empty(n, int)
+    fold[shuffled[np.argsort(samples.y[shuffled], kind="stable")]] = np.arange(n) % folds
+    for k in range(min(folds, n)):
+        model = _reference_model(samples, np.flatnonzero(fold != k), seed=int(rng.integers(2**31)))
+        for rows in _pieces(np.flatnonzero(fold == k)): logits[rows] = model(samples.normalize(samples.x[rows])).numpy()
+    return logits
+
+# %% ../nbs/01_hardness_types.ipynb #a4e0b5d7
+def _near_the_boundary(
+    samples, rng, severity, # as a hardness type gets them
+    confusion:np.ndarray|None=None, # [N, K] probabilities of a model that has not seen the samples
+)->np.ndarray: # [N] float64, between exp(-severity) and 1
+    "How likely each sample is chosen: the likelier, the lower its margin ranks."
+    scores = _out_of_fold(samples, rng) if confusion is None else np.array(confusion, float)
+    rows = np.arange(len(samples))
+    if scores.shape != (len(samples), samples.n_classes):
+        raise ValueError(f"`confusion` has shape {scores.shape}; to choose samples by their margins it must hold "
+                         f"probabilities ({len(samples)}, {samples.n_classes})")
+    own = scores[rows, samples.y]
+    scores[rows, samples.y] = -np.inf
+    rank = np.argsort(np.argsort(own - scores.max(1), kind="stable"))
+    return np.exp(-severity * rank / max(len(samples) - 1, 1))
+
+# %% ../nbs/01_hardness_types.ipynb #af9d9b5b
+@HARDNESS_TYPES.register(
+    "borderline", group="mislabeled", alters="label", severity=10., severities=(3., 10., 30.),
+    meaning="log of how much likelier the smallest margin is than the largest", chances=_near_the_boundary)
+def _borderline(
+    samples, rows, rng, severity,
+    confusion:np.ndarray|None=None, # [N, K] probabilities of a model that has not seen the samples; a model's when None
+)->np.ndarray:
+    "The wrong class that each sample looks most like, for samples between two classes."
+    return _instance(samples, rows, rng, severity, confusion)
 
 # %% ../nbs/01_hardness_types.ipynb #f1c6df12
 def _unit(x:np.ndarray)->np.ndarray:
@@ -481,13 +526,16 @@ def _informative_features(
     return np.lexsort((-information, ~numeric))
 
 # %% ../nbs/01_hardness_types.ipynb #94d9e796
-def _columns(samples:Samples, features:Sequence)->list[int]:
-    "Positions of columns given by name or position."
+def _columns(samples:Samples, features:Sequence|int|None)->list[int]:
+    "Positions of columns given by name or position, or of the most informative ones (a third when None)."
     names = list(samples.features or map(str, range(samples.shape[0])))
-    columns = [names.index(f) if f in names else f for f in features]
+    if features is None: features = max(1, len(names) // 3)
+    if is_number := isinstance(features, (int, np.integer)):
+        if 0 < features <= len(names): return list(_informative_features(samples)[:features])
+    columns = [] if is_number else [names.index(f) if f in names else f for f in features]
     if not columns or not all(isinstance(c, (int, np.integer)) and 0 <= c < len(names) for c in columns):
-        raise ValueError(f"`features` {list(features)} are not all columns; choose names from {names} "
-                         f"or positions 0..{len(names) - 1}")
+        raise ValueError(f"`features` {features} are not all columns; choose names from {names}, "
+                         f"positions 0..{len(names) - 1}, or how many of them, 1..{len(names)}")
     return columns
 
 # %% ../nbs/01_hardness_types.ipynb #ebacfc88
@@ -495,10 +543,10 @@ def _columns(samples:Samples, features:Sequence)->list[int]:
                          meaning="share of the marginal's tail", limits=(0., .5))
 def _atypical(
     samples, rows, rng, severity,
-    features:Sequence|None=None, # columns by name or position; the most informative one when None
+    features:Sequence|int|None=None, # columns by name or position, or how many: the most informative; a third when None
 )->np.ndarray:
-    "Chosen columns moved to values from the lowest or highest share `severity` of their marginal distribution."
-    columns = _informative_features(samples)[:1] if features is None else _columns(samples, features)
+    "Chosen columns moved, each by itself, to values from the lowest or highest share `severity` of their marginal."
+    columns = _columns(samples, features)
     x, n = samples.x[rows].copy(), len(samples)
     tail = max(1, round(severity * n))
     for column in columns:
@@ -705,15 +753,37 @@ def _altered(plan:_Plan, samples:Samples, rows:np.ndarray, rng:np.random.Generat
     raise ValueError(f"the hardness type {plan.kind!r} gave {new.dtype} {new.shape}; expected {old.dtype} {expected}, "
                      f"a new {plan.made.alters} for each of {len(rows)} rows")
 
+# %% ../nbs/01_hardness_types.ipynb #a0a20129
+def _stream(plan:_Plan, seed:int, purpose:int)->np.random.Generator:
+    "Random numbers of one type and seed: 0 for the choice of samples, 1 for what becomes of them."
+    name = HARDNESS_TYPES.name_of(plan.made)  # the same by name, by address and by function
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), purpose])
+
+# %% ../nbs/01_hardness_types.ipynb #487f0d42
+def _order(
+    plan:_Plan, # whose `chances` say how much likelier one sample is chosen than another
+    samples:Samples, # untouched
+    seed:int, # of the choice
+)->np.ndarray: # positions, those of chance 0 left out
+    "The samples in the order in which a type tries them; `ValueError` for chances that are none."
+    rng, n = _stream(plan, seed, 0), len(samples)
+    if plan.made.chances is None: return rng.permutation(n)
+    chances = np.asarray(plan.made.chances(samples, rng, plan.severity, **plan.arguments), np.float64)
+    if chances.shape != (n,) or not np.isfinite(chances).all() or chances.min() < 0:
+        raise ValueError(f"`chances` of {plan.kind!r} gave {chances.shape} from {chances.min():.3g} to "
+                         f"{chances.max():.3g}; expected a finite number of 0 or more for each of {n} samples")
+    chosen = np.flatnonzero(chances)
+    return chosen[np.argsort(rng.exponential(size=n)[chosen] / chances[chosen])]
+
 # %% ../nbs/01_hardness_types.ipynb #eb5689d6
 def _inject(samples:Samples, plans:Sequence[_Plan], seed:int, settings:dict)->Injected:
-    "Carry out plans one after the other, each on samples that nobody has changed yet."
-    order, rng = np.random.default_rng(seed).permutation(len(samples)), np.random.default_rng([seed, 1])
+    "Carry out plans, in the order of their types' names, each on samples that nobody has changed yet."
     new = {"label": samples.y.copy(), "input": samples.x}
     if any(plan.made.alters == "input" for plan in plans): new["input"] = np.array(samples.x)
     kinds = np.full(len(samples), "", f"<U{max(len(plan.kind) for plan in plans)}")
-    for plan in plans:
-        rows, values = _change(plan, samples, order[kinds[order] == ""], rng)
+    for plan in sorted(plans, key=lambda plan: HARDNESS_TYPES.name_of(plan.made)):
+        order = _order(plan, samples, seed)
+        rows, values = _change(plan, samples, order[kinds[order] == ""], _stream(plan, seed, 1))
         new[plan.made.alters][rows] = values
         kinds[rows] = plan.kind
     altered = samples.replace(y=new["label"], x=new["input"])
@@ -726,7 +796,7 @@ def inject(
     prop:float=.1, # share of samples made hard, in (0, 1)
     severity:float|None=None, # how strongly; the type's default when None
     *,
-    seed:int=0, # of the choice of samples and of the alterations
+    seed:int=0, # of the choice of samples and of the alterations, together with the type's name
     **arguments, # of the type's own, such as `source` for "far_ood" or `model` for "ambiguous"
 )->Injected:
     """Make a share of the samples hard in one way.
@@ -748,7 +818,7 @@ def inject_mixture(
     *,
     seed:int=0, # of the choice of samples and of the alterations
 )->Injected: # `kinds` tells which sample got what; nobody got two
-    """Make several shares of the samples hard, each in its own way.
+    """Make several shares of the samples hard, each in its own way; the order of the mapping makes no difference.
 
     Raises `ValueError` as `inject` does, and when the shares sum to 1 or more.
     """

@@ -89,6 +89,7 @@ def check_classifier(
 
     Raises `ValueError` with the shape that came out and the one expected.
     """
+    _refuse_trees(model, samples)
     x, _, _ = next(samples.batches(2, device=model_device(model)))
     try:
         with evaluating(model), torch.no_grad(): logits = model(x)
@@ -100,6 +101,14 @@ def check_classifier(
         hint = " (two logits also for a binary problem)" if samples.n_classes == 2 else ""
         raise ValueError(f"{type(model).__name__} gives {shape} for {len(x)} samples of {samples.n_classes} classes; "
                          f"expected logits {(len(x), samples.n_classes)}{hint}")
+
+# %% ../nbs/02_models.ipynb #c25c1ee2
+def _refuse_trees(model, samples:Samples)->None:
+    "Refuse what is no network, such as an estimator of scikit-learn."
+    if isinstance(model, nn.Module): return
+    networks = [k for k, build in MODELS.items() if _fits(build, samples) and not getattr(build, "staged", False)]
+    raise ValueError(f"model is a {type(model).__name__} and has no epochs or gradients; expected an nn.Module, here "
+                     f"one of {networks}. For boosted trees use `characterize_trees` (replay) or `ambiguity hardness`")
 
 # %% ../nbs/02_models.ipynb #b7013774
 def _predict(model, samples, batch_size, device, forward)->np.ndarray:
@@ -231,32 +240,100 @@ def tabular_mlp(
             width = units
         return nn.Sequential(*layers, nn.Linear(width, n_classes))
 
+# %% ../nbs/02_models.ipynb #02f5f948
+class _Residual(nn.Module):
+    "Two 3x3 convolutions whose result is added to the input, which a 1x1 convolution brings to the same size."
+
+    def __init__(self,
+        in_channels:int, # of the input
+        channels:int, # of the output
+        stride:int, # of the first convolution
+    ):
+        super().__init__()
+        self.body = nn.Sequential(*_conv(in_channels, channels, 3, stride), nn.ReLU(), *_conv(channels, channels, 3))
+        self.skip = nn.Sequential(*_conv(in_channels, channels, 1, stride))
+
+    def forward(self, x:torch.Tensor)->torch.Tensor: return torch.relu(self.body(x) + self.skip(x))
+
+# %% ../nbs/02_models.ipynb #cec5ab2b
+def _conv(in_channels:int, channels:int, size:int, stride:int=1)->tuple[nn.Module, nn.Module]:
+    "A convolution that keeps the image's size at stride 1, and BatchNorm."
+    return (nn.Conv2d(in_channels, channels, size, stride, size // 2, bias=False), nn.BatchNorm2d(channels))
+
+# %% ../nbs/02_models.ipynb #fe24dc9c
+@MODELS.register("resnet_small", for_images=True, sizes=_image_sizes)
+def _resnet_small(
+    n_classes:int=10, # K
+    in_channels:int=3, # C
+    image_size:int|tuple[int, int]=32, # side, or (height, width), in pixels; at least 16
+    widths:tuple[int, ...]=(32, 64), # channels of each block
+    seed:int=0, # of the initial weights
+)->nn.Module: # [B, C, H, W] -> [B, K]
+    """A residual network for small images: a convolution, pooling, blocks that each halve the image, mean, linear.
+
+    Source: [He et al. 2016](https://arxiv.org/abs/1512.03385). Raises `ValueError` for images under 16 pixels.
+    """
+    height, width = _size(image_size)
+    if min(height, width) < 16:
+        raise ValueError(f"resnet_small needs images of at least 16 pixels, got {height}x{width}; use `cnn` or `mlp`")
+    with seeded(seed):
+        blocks = [_Residual(a, b, 2) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True)]
+        return nn.Sequential(*_conv(in_channels, widths[0], 3), nn.ReLU(), nn.MaxPool2d(2), *blocks,
+                             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_classes))
+
+# %% ../nbs/02_models.ipynb #88c55a52
+@MODELS.register("boosted_trees", staged=True, sizes=lambda samples: {})
+def _boosted_trees(
+    n_classes:int=2, # K; the trees learn it from the labels
+    n_rounds:int=50, # boosting rounds, what epochs are to a network
+    lr:float=.1, # weight of each round
+    max_depth:int|None=None, # of a tree; no limit but 31 leaves when None
+    seed:int=0, # of scikit-learn's draws
+): # scikit-learn's `HistGradientBoostingClassifier`, not fitted, with `staged_predict_proba`
+    "Gradient boosting over histograms, of all rounds asked for and on all samples: nothing is held out to stop early."
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(max_iter=n_rounds, learning_rate=lr, max_depth=max_depth,
+                                          early_stopping=False, random_state=seed)
+
 # %% ../nbs/02_models.ipynb #3b7f1b12
 def build_model(
     name:str|Callable, # one of `MODELS`, "module:function", or a function that returns a module
     samples:Samples, # what it is to classify: gives channels, size, features and classes
     seed:int=0, # of the initial weights
     **options, # other arguments of that model, such as `nf`
-)->nn.Module:
+)->nn.Module: # or, where the model has the fact `staged`, an estimator of scikit-learn that is not fitted
     """A network fitted to the shape of `samples`.
 
     Raises `ValueError` for an unknown name, listing the choices, for an image model on a table or the reverse, and
     `TypeError` for a function that returns something else.
     """
     build = MODELS.resolve(name)
-    if hasattr(build, "for_images"): options = _sizes(build, name, samples) | {"seed": seed} | options
+    if hasattr(build, "sizes"): options = _sizes(build, name, samples) | {"seed": seed} | options
     with seeded(seed): model = build(**options)
-    if isinstance(model, nn.Module): return model
+    if isinstance(model, nn.Module) or getattr(build, "staged", False): return model
     raise TypeError(f"model {getattr(build, '__name__', name)!r} returned a {type(model).__name__}; "
                     "expected an nn.Module")
+
+# %% ../nbs/02_models.ipynb #038698e9
+def _build_network(name:str|Callable, samples:Samples, seed:int)->nn.Module:
+    "As `build_model`, where an estimator will not do."
+    model = build_model(name, samples, seed=seed)
+    _refuse_trees(model, samples)
+    return model
 
 # %% ../nbs/02_models.ipynb #a66a451f
 def _sizes(build:Callable, name:str, samples:Samples)->dict:
     "What a network takes from the samples; refuses one for other samples."
-    if build.for_images == samples.is_image: return {"n_classes": samples.n_classes} | build.sizes(samples)
-    fits = [k for k, other in MODELS.items() if getattr(other, "for_images", None) == samples.is_image]
+    if _fits(build, samples): return {"n_classes": samples.n_classes} | build.sizes(samples)
+    fits = [k for k, other in MODELS.items() if _fits(other, samples)]
     kind = "images" if samples.is_image else "a table"
     raise ValueError(f"model {name!r} does not fit {samples.name!r}, which holds {kind}; choose from {fits}")
+
+# %% ../nbs/02_models.ipynb #76a03345
+def _fits(build:Callable, samples:Samples)->bool:
+    "Whether a model is for samples of this kind; one that does not say is for both."
+    return getattr(build, "for_images", samples.is_image) == samples.is_image
 
 # %% ../nbs/02_models.ipynb #58ea723e
 def save_model(

@@ -177,7 +177,7 @@ def _early_epochs(
     first = max(1, min(settled, half, last - 2))
     return np.unique(np.linspace(first, last, min(at_most, last - first + 1)).round()).astype(int).tolist()
 
-# %% ../nbs/04b_score_gallery.ipynb #bffd8446
+# %% ../nbs/04b_score_gallery.ipynb #6dc19cb3
 def _chosen_epochs(score:Score, n_samples:int, n_epochs:int)->list[int]: # from 1, sorted
     "Epochs at which an early score looks: as given, or its default."
     if score.epochs is None: return _early_epochs(n_epochs, -(-n_samples // score.batch_size), score.at_most)
@@ -185,7 +185,7 @@ def _chosen_epochs(score:Score, n_samples:int, n_epochs:int)->list[int]: # from 
     if epochs and 1 <= epochs[0] and epochs[-1] <= n_epochs: return epochs
     raise ValueError(f"epochs are {epochs}; expected some of 1..{n_epochs} (the epochs trained)")
 
-# %% ../nbs/04b_score_gallery.ipynb #5bd2b4bd
+# %% ../nbs/04b_score_gallery.ipynb #2f7c5cf3
 def _named_epochs(epochs:Sequence[int])->str:
     "Epochs in words."
     return f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {', '.join(map(str, epochs))} (mean)"
@@ -489,11 +489,11 @@ class _ConfAgree(Score):
 @SCORES.register()
 class _GraNd(Score):
     "Norm of the gradient of a sample's loss by all weights, averaged over early epochs; high = hard."
-    name, needs, harder, at_most = "grand", ("gradient_norms",), "high", 3
+    name, needs, harder, at_most = "grand", ("gradient_norms",), "high", 2
     measured = "gradients by the weights after early epochs (mean)"
 
     def __init__(self,
-        epochs:Sequence[int]|None=None, # at which to look, from 1; three between 500 steps and T/2 when None
+        epochs:Sequence[int]|None=None, # at which to look, from 1; two between 500 steps and T/2 when None
     ):
         self.epochs = epochs
 
@@ -582,7 +582,7 @@ class _VoG(Score):
         raw = torch.where(self.gradient.count > 1, raw.double(), torch.nan).numpy()
         return _standardize(raw, self.y.numpy()) if self.standardized else raw
 
-# %% ../nbs/04b_score_gallery.ipynb #149a2f9a
+# %% ../nbs/04b_score_gallery.ipynb #1d13841e
 def _n_snapshots(score:_VoG)->int:
     "Snapshots that it has seen."
     return 0 if score.gradient is None else int(score.gradient.count.max())
@@ -596,14 +596,18 @@ def _standardize(values:np.ndarray, y:np.ndarray)->np.ndarray: # [N], 0 in a cla
         scores[y == k] = (of_class - of_class.mean()) / (of_class.std() or 1)
     return scores
 
-# %% ../nbs/04b_score_gallery.ipynb #81139bbf
-def _spread(rng:np.random.Generator, n:int, a:int, d:int)->torch.Tensor: # [n, a, d] in [0, 1)
-    "Numbers of the next n samples: in each column of a sample one number falls in each of a equal parts."
-    drawn = rng.random((n, a, 2 * d), dtype=np.float32)
-    return torch.from_numpy((drawn[..., d:].argsort(1).astype(np.float32) + drawn[..., :d]) / a)
+# %% ../nbs/04b_score_gallery.ipynb #1f7d613a
+def _grid(rng:np.random.Generator, a:int, d:int)->np.ndarray: # [a, d] float32 in [0, 1)
+    "In each of d columns the numbers 0, 1/a, ..., (a-1)/a, in an order of its own."
+    return (rng.random((a, d)).argsort(0) / a).astype(np.float32)
 
-# %% ../nbs/04b_score_gallery.ipynb #446719a4
-_reach = (math.radians(7.5), .05, .05, .05, .1, .1)   # of turn, zoom, shift in widths (two), brightness, contrast
+# %% ../nbs/04b_score_gallery.ipynb #52fa1560
+def _spread(own:np.ndarray, grid:np.ndarray, device:torch.device)->Iterator[torch.Tensor]: # A times [B, d] in [0, 1)
+    "A rows of numbers for each sample: those of a grid [A, d] that all share, shifted round by its own [B, d]."
+    for row in grid: yield torch.from_numpy((own + row) % 1).to(device)
+
+# %% ../nbs/04b_score_gallery.ipynb #eb85c69f
+_reach = (math.radians(4), .025, .025, .025, .05, .05)   # of turn, zoom, shift in widths (two), brightness, contrast
 
 # %% ../nbs/04b_score_gallery.ipynb #7f61d209
 def _moved(x:torch.Tensor, u:torch.Tensor, top:float)->torch.Tensor: # [B, C, H, W] in 0..top
@@ -627,11 +631,11 @@ class _ALLSH(Score):
     measured = "augmented copies after training"
 
     def __init__(self,
-        n_augmentations:int|None=None, # A of each sample; 8, and 64 with a `transform`, when None
+        n_augmentations:int|None=None, # A; 6 for images, 32 for tables, 64 with a `transform` when None
         over:str="mean", # or "max", the worst of the A
         transform:Callable|None=None, # of raw images [B, C, H, W], the same for all samples; small ones when None
         noise:float|None=.1, # tables: standard deviation added, in standard deviations of the feature
-        masked:float=.1, # tables: share of features set to their mean, rounded to whole features
+        masked:float=.1, # tables: share of the copies in which a feature is set to its mean
         seed:int|None=None, # of the augmentations; that of the run when None
     ):
         self.over = check_choice(over, ("mean", "max"), "average")
@@ -648,12 +652,14 @@ class _ALLSH(Score):
         self.divergence = torch.full((n_samples,), torch.nan, dtype=torch.float64)
 
     def after_fit(self, model, samples):
-        "One pass with A augmentations of each sample."
-        rng = np.random.default_rng(self.seed or 0)
+        "One pass with A augmentations of each sample; a batch takes the next numbers of one generator."
+        rng, n_numbers = np.random.default_rng(self.seed or 0), 6 if samples.is_image else 2 * samples.shape[0]
+        grid = _grid(rng, self.n_augmentations or (6 if samples.is_image else 32), n_numbers)
         with evaluating(model), torch.no_grad():
             for x, _, index in samples.batches(512, device=model_device(model)):
-                log_p = model(x).float().log_softmax(1)
-                others = (model(changed).float().log_softmax(1) for changed in _augmented(self, samples, index, x, rng))
+                numbers = _spread(rng.random((len(x), n_numbers), np.float32), grid, x.device)
+                log_p = _log_probs(model, x)
+                others = (_log_probs(model, v) for v in _augmented(self, samples, index, x, numbers))
                 kl = torch.stack([(log_p.exp() * (log_p - log_q)).sum(1) for log_q in others])    # [A, B]
                 kl = kl.mean(0) if self.over == "mean" else kl.max(0).values
                 self.divergence[index] = kl.clamp(min=0).double().cpu()
@@ -662,33 +668,32 @@ class _ALLSH(Score):
         "KL divergence, in nats."
         return self.divergence.numpy()
 
-# %% ../nbs/04b_score_gallery.ipynb #76d406c1
-def _augmented(score:_ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor, rng:np.random.Generator)->Iterator:
-    "Model inputs of a batch under each augmentation; `rng` gives the numbers of its samples, one batch after the other."
-    if samples.is_image and score.transform: yield from _transformed(score, samples, index, x.device)
-    elif samples.is_image: yield from _moved_images(samples, x, _spread(rng, len(x), score.n_augmentations or 8, 6))
-    else: yield from _noisy_rows(score, x, _spread(rng, len(x), score.n_augmentations or 8, 2 * x.shape[1]))
+# %% ../nbs/04b_score_gallery.ipynb #9813867a
+def _log_probs(model:nn.Module, x:torch.Tensor)->torch.Tensor: # [B, K]
+    "Logarithms of probabilities; images go in with their channels last, which is faster on a CPU."
+    if x.ndim == 4: x = x.to(memory_format=torch.channels_last)
+    return model(x).float().log_softmax(1)
 
-# %% ../nbs/04b_score_gallery.ipynb #bd987aa4
+# %% ../nbs/04b_score_gallery.ipynb #76d406c1
+def _augmented(score:_ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor, numbers:Iterator)->Iterator:
+    "Model inputs of a batch under each augmentation."
+    if samples.is_image and score.transform: return _transformed(score, samples, index, x.device)
+    if not samples.is_image: return (_noisy(score, x, u) for u in numbers)
+    raw, top = x * float(samples.scale) + float(samples.shift), samples.value_range[1]
+    return (samples.normalize(_moved(raw, u, top), x.device) for u in numbers)
+
+# %% ../nbs/04b_score_gallery.ipynb #316ae31e
 def _transformed(score:_ALLSH, samples:Samples, index:torch.Tensor, device:torch.device)->Iterator:
-    "Images under a transformation of the user's own, which draws the same for every sample."
+    "Images under a transformation of the user's own, which draws the same for every batch."
     raw = torch.from_numpy(np.array(samples.x[index.numpy()])).to(device)
     for a in range(score.n_augmentations or 64):
         with seeded((score.seed or 0) * 1009 + a): yield samples.normalize(score.transform(raw), device)
 
-# %% ../nbs/04b_score_gallery.ipynb #f635b3a3
-def _moved_images(samples:Samples, x:torch.Tensor, u:torch.Tensor)->Iterator:
-    "Images moved by A rows of six numbers, u [B, A, 6]."
-    raw, top = x * float(samples.scale) + float(samples.shift), samples.value_range[1]
-    for numbers in u.to(x.device).unbind(1): yield samples.normalize(_moved(raw, numbers, top), x.device)
-
 # %% ../nbs/04b_score_gallery.ipynb #cb551b9d
-def _noisy_rows(score:_ALLSH, x:torch.Tensor, u:torch.Tensor)->Iterator:
-    "Rows of a table with noise and masks from A rows of numbers, u [B, A, 2 F]."
-    noise, order = u.to(x.device).chunk(2, 2)
-    noise = score.noise * torch.special.ndtri(noise.clamp(1e-6, 1 - 1e-6))
-    kept = order.argsort(2).argsort(2) >= round(score.masked * x.shape[1])
-    for added, stays in zip(noise.unbind(1), kept.unbind(1), strict=True): yield (x + added) * stays
+def _noisy(score:_ALLSH, x:torch.Tensor, u:torch.Tensor)->torch.Tensor:
+    "Rows of a table with noise and features left out, by their own numbers u [B, 2 F]."
+    noise, mask = u.chunk(2, 1)
+    return (x + score.noise * torch.special.ndtri(noise.clamp(1e-6, 1 - 1e-6))) * (mask >= score.masked)
 
 # %% ../nbs/04b_score_gallery.ipynb #9867f3b9
 class DetectorNet(nn.Module):
@@ -713,6 +718,15 @@ def load_detector(
     with seeded(0): network = DetectorNet()  # making layers draws numbers, which must not show outside
     return network, load_weights(path, network)
 
+# %% ../nbs/04b_score_gallery.ipynb #c019bc39
+def _learned_there(
+    name:str, # of samples, as in `Samples.name`
+    learned_from:Sequence[str], # names of data sets
+)->bool:
+    "Whether samples go by the name of one of the data sets, or of a part of it (\"fashion-mnist-5v3\")."
+    def plain(name): return "".join(c for c in name.lower() if c.isalnum())
+    return any(plain(name).startswith(plain(there)) for there in learned_from)
+
 # %% ../nbs/04b_score_gallery.ipynb #31857ca7
 @SCORES.register()
 class _Detector(Curves):
@@ -725,9 +739,17 @@ class _Detector(Curves):
     ):
         self.path = path
 
+    @property
+    def learned_from(self)->tuple[str, ...]:
+        "Data sets that the weights were fitted on, by all their names; of weights that do not say, none."
+        return tuple(load_detector(self.path)[1].get("learned_from", ()))
+
     def check(self, model, samples):
-        "The weights must be there before training."
-        load_detector(self.path)
+        "The weights must be there before training; a warning for samples that they learned from."
+        if _learned_there(samples.name, self.learned_from):
+            warnings.warn(f"the weights of {self.name!r} were fitted on {self.learned_from[0]!r}: on {samples.name!r} "
+                          "its result is in domain and says nothing about other data; leave it out of comparisons, "
+                          "or train other weights (04e_detector)", stacklevel=2)
 
     def values(self):
         "Probability of a wrong label."

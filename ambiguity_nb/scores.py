@@ -25,7 +25,7 @@ from .core import Registry, Result, check_choice, checksum, patch, resolve_devic
 from .data import Samples
 from .gradients import gradient_batches
 from .models import (
-    build_model, check_classifier, evaluating, logits_and_embeddings, model_device, predict_logits)
+    _build_network, check_classifier, evaluating, logits_and_embeddings, model_device, predict_logits)
 from .training import Hook, Training, fit
 
 # %% ../nbs/04_scores.ipynb #686235d0
@@ -662,7 +662,7 @@ def _builder(
 )->Callable[[int], nn.Module]: # from a seed to a fresh model
     "How to get a model for each run."
     if not isinstance(model, nn.Module):
-        if isinstance(model, str) or callable(model): return lambda seed: build_model(model, samples, seed=seed)
+        if isinstance(model, str) or callable(model): return lambda seed: _build_network(model, samples, seed)
         raise TypeError(f"model is a {type(model).__name__}; "
                         "expected an nn.Module, a model name or a function that builds one")
     if runs == 1: return lambda seed: copy.deepcopy(model)

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,14 @@ from .data import Samples, from_arrays
 # %% ../nbs/00b_sources.ipynb #10702ad3
 DATASETS = Registry("data set")
 
+# %% ../nbs/00b_sources.ipynb #7246c3e8
+_parts = ("train", "test", "all")
+
 # %% ../nbs/00b_sources.ipynb #81946028
 def load_samples(
     name:str, # one of `DATASETS`, or module:function
     part:str="train", # "train", "test" or "all"
-    data_folder:str|Path|None=None, # torchvision's data folder; AMBIGUITY_NB_DATA, then "data", when None
+    data_folder:str|Path|None=None, # where files of data sets lie; AMBIGUITY_NB_DATA, then "data", when None
     download:bool=False, # allow torchvision to download
 )->Samples:
     """A data set by name.
@@ -38,9 +41,14 @@ def load_samples(
     not there, saying which to put where.
     """
     load = DATASETS.resolve(name)
-    check_choice(part, ("train", "test", "all"), "part")
+    check_choice(part, _parts, "part")
     if getattr(load, "official_parts", False): return load(part, data_folder, download)
-    samples = load()
+    return _part(load(data_folder) if getattr(load, "in_folder", False) else load(), part)
+
+# %% ../nbs/00b_sources.ipynb #c8f06733
+def _part(samples:Samples, part:str)->Samples:
+    "All samples, or the training or test part of what has no official ones: a fixed, stratified fifth is the test set."
+    check_choice(part, _parts, "part")
     return samples if part == "all" else samples.split((.8, .2), seed=0)[part == "test"]
 
 # %% ../nbs/00b_sources.ipynb #b128dd35
@@ -84,6 +92,19 @@ def _wine()->Samples:
 
     return _sklearn_table("wine", load_wine())
 
+# %% ../nbs/00b_sources.ipynb #d191ab1e
+@DATASETS.register("digits-table")
+def _digits_table()->Samples:
+    "The 1,797 small digits as a table of 64 gray levels, shipped with scikit-learn."
+    from sklearn.datasets import load_digits
+
+    return _sklearn_table("digits-table", load_digits())
+
+# %% ../nbs/00b_sources.ipynb #10a2c3c5
+def _folder(data_folder:str|Path|None)->Path:
+    "Where the files of data sets lie."
+    return Path(data_folder or os.environ.get("AMBIGUITY_NB_DATA") or "data")
+
 # %% ../nbs/00b_sources.ipynb #4500af51
 def _load_torchvision(
     kind:str, # class in torchvision.datasets
@@ -96,7 +117,7 @@ def _load_torchvision(
     "An official part of a torchvision data set, or all of it."
     import torchvision
 
-    folder = Path(data_folder or os.environ.get("AMBIGUITY_NB_DATA") or "data")
+    folder = _folder(data_folder)
     try:
         loaded = [getattr(torchvision.datasets, kind)(folder, train=train, download=download)
                   for train in {"train": [True], "test": [False], "all": [True, False]}[part]]
@@ -116,6 +137,50 @@ for _name, _kind, _files in (("mnist", "MNIST", f"MNIST/raw/{_idx}"),
                              ("fashion-mnist", "FashionMNIST", f"FashionMNIST/raw/{_idx}"),
                              ("cifar10", "CIFAR10", "cifar-10-batches-py/*")):
     DATASETS.register(_name, official_parts=True)(functools.partial(_load_torchvision, _kind, _files, _name))
+
+# %% ../nbs/00b_sources.ipynb #67926dd6
+@DATASETS.register("xray", in_folder=True)
+def _xray(
+    data_folder:str|Path|None=None, # holds the folder `images-224`, or the images themselves
+    size:int=32, # side in pixels that images are resized to
+    progress:bool=False, # show a bar while reading
+)->Samples: # uint8 [N, 1, size, size]; ids are names of files
+    """The relabeled X-rays of NIH ChestX-ray14: is there a Lung Opacity?
+
+    Raises `FileNotFoundError` when images are missing, saying where they are to be had, and `ModuleNotFoundError`
+    without torchxrayvision.
+    """
+    folder = _folder(data_folder)
+    if (folder / "images-224").is_dir(): folder = folder / "images-224"
+    listed, y, finding = _xray_labels(folder)
+    if missing := [name for name in listed if not (folder / name).is_file()]:
+        raise FileNotFoundError(_no_xrays(folder, f"lacks {len(missing)} of {len(listed)} images, {missing[0]}"))
+    x = _read_images([folder / name for name in listed], size, 1, progress)
+    return from_arrays(x, y, (f"no {finding}", finding), "xray", listed)
+
+# %% ../nbs/00b_sources.ipynb #acd2be59
+def _xray_labels(folder:Path)->tuple[np.ndarray, np.ndarray, str]: # names of files, 0 or 1, the finding
+    "The list of torchxrayvision, one image for each patient."
+    if not any(folder.glob("*.png")): raise FileNotFoundError(_no_xrays(folder, "holds no image (*.png)"))
+    try:
+        from torchxrayvision.datasets import NIH_Google_Dataset
+    except ImportError as error:
+        raise ModuleNotFoundError(f"'xray' needs torchxrayvision, which has its labels ({error}): "
+                                  "pip install 'ambiguity_nb[xray]'") from error
+    state = np.random.get_state()  # noqa: NPY002 the class below seeds NumPy's global generator
+    try:
+        listed = NIH_Google_Dataset(str(folder))
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    return listed.csv["Image Index"].to_numpy(str), listed.labels[:, 0].astype(np.int64), str(listed.pathologies[0])
+
+# %% ../nbs/00b_sources.ipynb #7ffa033b
+def _no_xrays(folder:Path, what:str)->str:
+    "What to say when images are missing."
+    return (f"the folder {str(folder)!r} of 'xray' {what}; the X-rays of NIH ChestX-ray14 resized to 224 pixels are at "
+            "academictorrents.com/details/e615d3aebce373f1dc8bd9d11064da55bdadede0 (or search Kaggle for "
+            "'NIH Chest X-rays 224'); put their folder `images-224` into the folder that `data_folder` or "
+            "AMBIGUITY_NB_DATA names")
 
 # %% ../nbs/00b_sources.ipynb #12513b2f
 @DATASETS.register("two-gaussians")
@@ -155,7 +220,8 @@ def from_dataframe(
     text = [c for c in x.columns if not (number(x[c]) or pd.api.types.is_bool_dtype(x[c]))]
     x = pd.get_dummies(x, columns=text, prefix_sep="=", dtype=np.float32)
     ids = (frame[id] if id else frame.index).to_numpy()
-    return from_arrays(x.to_numpy(np.float32), _labels(frame[label]), None, name, ids, [str(c) for c in x.columns])
+    y, classes = _labels(frame[label].to_numpy())
+    return from_arrays(x.to_numpy(np.float32), y, classes, name, ids, [str(c) for c in x.columns])
 
 # %% ../nbs/00b_sources.ipynb #e875567f
 def _check_columns(frame:pd.DataFrame, *columns:str|None)->None:
@@ -169,11 +235,12 @@ def _check_columns(frame:pd.DataFrame, *columns:str|None)->None:
                          f"(columns with gaps: {list(map(str, missing.index))}); fill them or drop the rows")
 
 # %% ../nbs/00b_sources.ipynb #d13941d2
-def _labels(y:pd.Series)->np.ndarray:
-    "Whole numbers 0..K-1 as they are; everything else, numbers with gaps too, as names."
-    whole = pd.api.types.is_integer_dtype(y) or pd.api.types.is_bool_dtype(y)
-    if whole and y.min() == 0 and y.nunique() == y.max() + 1: return y.to_numpy()
-    return y.astype(str).to_numpy()
+def _labels(y:np.ndarray)->tuple[np.ndarray, list[str]|None]: # what `from_arrays` takes
+    "Whole numbers as codes of the numbers that occur, in their order; everything else as names."
+    y = np.asarray(y)
+    if y.dtype.kind not in "iub": return y.astype(str), None
+    values, codes = np.unique(y.astype(np.int64), return_inverse=True)
+    return codes, [str(v) for v in values]
 
 # %% ../nbs/00b_sources.ipynb #f2b7ab6a
 def from_torch(
@@ -196,7 +263,9 @@ def from_torch(
             raise ValueError(f"item {i} has shape {item.shape}, item 0 {x.shape[1:]}; "
                              "resize to one size, or use `from_folder`")
         x[i] = item
-    return from_arrays(x, y, classes or getattr(dataset, "classes", None), name or type(dataset).__name__.lower())
+    classes = classes or getattr(dataset, "classes", None)
+    if classes is None: y, classes = _labels(y)
+    return from_arrays(x, y, classes, name or type(dataset).__name__.lower())
 
 # %% ../nbs/00b_sources.ipynb #b0707aed
 def _channels_first(item)->np.ndarray:
@@ -345,16 +414,17 @@ def open_samples(
 class Source:
     "Which data, and how to read them."
     data: str = "mnist-5k" # a name, a folder of images by class, a .csv, .parquet or .npz file, or openml:NUMBER
-    part: str = "train" # of a data set by name: train, test or all
+    part: str|None = None # train, test or all; when left out, train of a data set by name and all of a file
     label: str = "label" # column with the class, in tables and lists
     id: str|None = None # column with unique ids, in tables
     size: int = 28 # side in pixels that image files are resized to
     channels: int = 1 # 1 gray, 3 color, for image files
     pos: str|None = None # class that counts as positive, to keep two classes only
     neg: str|None = None # class that counts as negative
-    data_folder: Path|None = None # torchvision's data folder; AMBIGUITY_NB_DATA when left out
+    data_folder: Path|None = None # where files of named data sets lie; AMBIGUITY_NB_DATA when left out
 
     def __post_init__(self):
+        if self.part is not None: check_choice(self.part, _parts, "part")
         if (self.pos is None) != (self.neg is None):
             raise ValueError(f"pos is {self.pos!r} and neg is {self.neg!r}; give both, or neither for all classes")
 
@@ -362,24 +432,41 @@ class Source:
         part:str|None=None, # another part than `self.part`
     )->Samples: # of the two classes only, where they are named
         "The samples. Raises `ValueError` when the word means nothing, and what the reader of that source raises."
-        samples = _read(replace(self, part=part or self.part))
-        return samples if self.pos is None else samples.binary(self.pos, self.neg)
+        return self._two(_read(self, part or self.part))
+
+    def train_and_test(self)->tuple[Samples, Samples]:
+        "The training and the test part, whatever `part` is; what has no official parts is read once."
+        if _by_name(self.data): return self.read("train"), self.read("test")
+        train, test = _read(self, "all").split((.8, .2), seed=0)
+        return self._two(train), self._two(test)
+
+    def _two(self, samples:Samples)->Samples: return samples if self.pos is None else samples.binary(self.pos, self.neg)
 
 # %% ../nbs/00b_sources.ipynb #90fc9ae5
-def _read(source:Source)->Samples:
-    "All classes of a source."
+def _read(source:Source, part:str|None)->Samples:
+    "All classes of a part of a source."
+    if _by_name(source.data): return load_samples(source.data, part or "train", source.data_folder)
+    return _part(_read_all(source), part or "all")
+
+# %% ../nbs/00b_sources.ipynb #706ddeea
+def _by_name(data:str)->bool:
+    "Whether it is a data set by name, or a function (module:function); else it is a file, a folder or OpenML's."
+    if data in DATASETS or ":" not in data or data.startswith("openml:"): return data in DATASETS
+    return not Path(data).exists() and Path(data).suffix not in _file_readers
+
+# %% ../nbs/00b_sources.ipynb #e4ff282e
+def _read_all(source:Source)->Samples:
+    "All that a file, a folder or a number of OpenML holds."
     path = Path(source.data)
-    if source.data in DATASETS: return load_samples(source.data, source.part, source.data_folder)
     if source.data.startswith("openml:") and source.data[7:].isdigit():
         return from_openml(int(source.data[7:]), drop_missing=True)
     if (path / "samples.json").exists(): return open_samples(path)
     if path.is_dir(): return from_folder(path, source.size, source.channels)
-    if path.suffix in _file_readers:
-        if not path.exists(): raise FileNotFoundError(f"no file {source.data!r}")
-        return _file_readers[path.suffix](path, source)
-    if ":" in source.data: return load_samples(source.data, source.part, source.data_folder)      # module:function
-    raise ValueError(f"no data set {source.data!r}; give a name of {list(DATASETS)}, a folder of images by class, "
-                     "a .csv, .parquet or .npz file, openml:NUMBER, or module:function")
+    if path.suffix not in _file_readers:
+        raise ValueError(f"no data set {source.data!r}; give a name of {list(DATASETS)}, a folder of images by class, "
+                         "a .csv, .parquet or .npz file, openml:NUMBER, or module:function")
+    if not path.exists(): raise FileNotFoundError(f"no file {source.data!r}")
+    return _file_readers[path.suffix](path, source)
 
 # %% ../nbs/00b_sources.ipynb #80ae5949
 def _read_csv(path:Path, source:Source)->Samples:
@@ -399,7 +486,9 @@ def _read_npz(path:Path, source:Source)->Samples:
     with np.load(path, allow_pickle=False) as arrays:
         if lacking := {"x", "y"} - set(arrays):
             raise ValueError(f"{str(path)!r} holds {sorted(arrays)} and lacks {sorted(lacking)}")
-        return from_arrays(arrays["x"], arrays["y"], arrays.get("classes"), path.stem, arrays.get("ids"))
+        y, classes = arrays["y"], arrays.get("classes")
+        if classes is None and y.dtype.kind != "f": y, classes = _labels(y)            # `from_arrays` refuses floats
+        return from_arrays(arrays["x"], y, classes, path.stem, arrays.get("ids"))
 
 # %% ../nbs/00b_sources.ipynb #d2a72bd7
 _file_readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}

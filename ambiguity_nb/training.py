@@ -465,8 +465,8 @@ def fit(
     if training.patience is not None and validation is None:
         raise ValueError("patience needs `validation` samples to judge by")
     device = resolve_device(device)
-    model.to(device)
     for part in filter(None, (samples, validation)): check_classifier(model, part)
+    model.to(device)
     with seeded(seed):
         parts = _make_parts(model, samples, training, seed, device)
 

@@ -398,3 +398,182 @@ def test_generated_images_for_ambiguous(tmp_path):
     assert np.isin(digits.y[flags], [3, 5]).all() and Store(tmp_path).failures().empty
     with pytest.raises(ValueError, match="other data under the name 'ambiguous source'"):
         benchmark(grid, tmp_path, n_jobs=1, given={"ambiguous": given["ambiguous"] | {"source": generated // 2}})
+
+
+def of_kind(cells, score, column="auroc"):
+    "A column of the rows of one score."
+    return cells.loc[(cells["score"] == score) & (cells["by"] == "hardness"), column].tolist()
+
+
+def test_random_draws_anew_in_every_block(tmp_path):
+    grid = Grid("wine", "tabular_mlp", ("uniform", "adjacent"), (.1, .2), data_seeds=(0, 1), model_seeds=(0, 1),
+                scores=("random", "last_loss"), n_epochs=1, n_bootstrap=0)
+    benchmark(grid, tmp_path, n_jobs=1)
+    store, drawn = Store(tmp_path), {}
+    for cell in grid.cells():
+        drawn.setdefault((cell.kind, cell.data_seed, cell.model_seed), []).append(
+            store.samples(cell)["random:hardness"].to_numpy())
+    assert all((first == second).all() for first, second in drawn.values())  # shares of one block are one question
+    ranks = np.corrcoef([first for first, _ in drawn.values()])
+    assert np.abs(ranks - np.eye(len(ranks))).max() < .4, "two blocks have the same random numbers"
+
+
+def test_the_interval_of_random_holds_chance(tmp_path):
+    grid = Grid("digits", "cnn", ("uniform", "adjacent", "crop_shift", "far_ood"), data_seeds=range(10),
+                scores=("random",), n_epochs=1, n_bootstrap=0, max_samples=300)
+    aurocs = np.array(of_kind(benchmark(grid, tmp_path, n_jobs=1), "random"))
+    low, high = np.quantile(np.random.default_rng(0).choice(aurocs, (2000, len(aurocs))).mean(1), (.025, .975))
+    assert len(set(aurocs.round(6))) == len(aurocs) == 40 and low < .5 < high
+
+
+def test_scores_that_draw_keep_their_options_and_their_seed(tmp_path, monkeypatch):
+    (tmp_path / "my_scores.py").write_text(
+        "from ambiguity_nb.scores import SCORES\n"
+        "few = SCORES['conf_agree'](n_members=3, members='dropout').named('few')\n"
+        "fixed = SCORES['random'](seed=7).named('fixed')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    grid = Grid("mnist-5k", "lenet", data_seeds=(0, 1), scores=("my_scores:few", "my_scores:fixed"), n_epochs=1,
+                n_bootstrap=0, max_samples=200)
+    benchmark(grid, tmp_path / "store", n_jobs=1)
+    samples = [Store(tmp_path / "store").samples(cell) for cell in grid.cells()]
+    n = len(samples[0])
+    expected = np.random.default_rng(7).random(n).astype(np.float32)
+    assert all(np.allclose(part["fixed:hardness"], expected) for part in samples)
+
+
+def test_every_score_of_a_cell_is_judged_on_the_same_resamples(tmp_path):
+    grid = Grid("wine", "tabular_mlp", scores=("data_iq", "data_maps", "aum", "input_norm"), data_seeds=(0, 1),
+                model_seeds=(0, 1), n_epochs=2, n_bootstrap=150)
+    cells = benchmark(grid, tmp_path, n_jobs=1)
+    assert all(len(draws) == 150 and draws.dtype == np.float32 for draws in cells["auroc_draws"])
+    cells["low"] = [np.quantile(draws, .025) for draws in cells["auroc_draws"]]
+    assert np.allclose(cells["low"], cells["auroc_low"], atol=1e-4)
+    iq, maps = (of_kind(cells, name, "auroc_draws") for name in ("data_iq", "data_maps"))
+    assert all((a == b).all() for a, b in zip(iq, maps, strict=True))      # the same ranking on the same resamples
+    norm = of_kind(cells, "input_norm", "auroc_draws")                     # ordered by data seed, then model seed
+    assert (norm[0] == norm[1]).all() and (norm[2] == norm[3]).all() and (norm[0] != norm[2]).any()
+    cells.to_parquet(tmp_path / "cells.parquet")
+    assert (pd.read_parquet(tmp_path / "cells.parquet")["auroc_draws"][0] == cells["auroc_draws"][0]).all()
+
+
+def test_rows_say_what_a_score_looks_at_and_where_it_was_learned(tmp_path, monkeypatch):
+    (tmp_path / "my_learned.py").write_text(
+        "from ambiguity_nb.scores import SCORES\n"
+        "class Learned(SCORES['last_loss']):\n"
+        "    'A score fitted on wines.'\n    name, learned_from = 'learned', ('wine',)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    grid = Grid(("wine", "breast-cancer"), "tabular_mlp", scores=("my_learned:Learned", "entropy", "last_loss"),
+                n_epochs=1, n_bootstrap=0)
+    cells = benchmark(grid, tmp_path / "store", n_jobs=1)
+    marked = cells[cells["in_domain"]]
+    assert set(marked["dataset"]) == {"wine"} and set(marked["score"]) == {"learned"}
+    blind = cells.loc[~cells["sees_labels"].astype(bool), "score"]
+    assert set(blind) == {"entropy"}
+
+
+def test_scores_after_every_epoch(tmp_path):
+    from ambiguity_nb.scores import SCORES
+
+    grid = Grid("digits", "cnn", scores=("aum", "el2n", "entropy", "grand", "random", "allsh"), n_epochs=3,
+                max_samples=300, n_bootstrap=0, by_epoch=True)
+    cells = benchmark(grid, tmp_path, n_jobs=1)
+    assert set(cells["score"]) == set(grid.scores) and Store(tmp_path).failures().empty
+    by_epoch = {name: of_kind(cells, name, "by_epoch_auroc")[0] for name in grid.scores}
+    assert all(len(by_epoch[name]) == 3 for name in ("aum", "el2n", "entropy", "grand"))
+    assert by_epoch["random"] is None and by_epoch["allsh"] is None  # they say nothing before the end
+    for name in ("aum", "entropy"): assert by_epoch[name][-1] == pytest.approx(of_kind(cells, name)[0], abs=1e-4)
+    made = inject(load_samples("digits").split((.2, .8), seed=0)[0], "uniform", .1)
+    samples, flags = made.samples, made.flags
+    if len(samples) == cells["n"].iloc[0]:
+        looks = characterize("cnn", samples, [SCORES["el2n"]([2]), SCORES["grand"]([2])], Training(n_epochs=3))
+        for name in ("el2n", "grand"):
+            expected = detection_quality(looks.hardness(name), flags, 0)["auroc"]
+            assert by_epoch[name][1] == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(ValueError, match="by_epoch was True and is False"):
+        benchmark(dataclasses.replace(grid, by_epoch=False), tmp_path, n_jobs=1)
+
+
+def test_the_data_seed_chooses_the_samples(tmp_path):
+    from ambiguity_nb.benchmark import _data
+
+    grid = dataclasses.replace(GRID, datasets=("breast-cancer",), max_samples=100, part="all")
+    first, again, other = (_data("breast-cancer", grid, None, seed) for seed in (0, 0, 1))
+    assert (first.ids == again.ids).all() and len(set(first.ids) & set(other.ids)) < 40
+
+
+def one_table(folder):
+    "A CSV file of two classes that are easy to tell apart."
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(80, 3)) + 2 * (np.arange(80) % 2)[:, None], columns=["a", "b", "c"])
+    frame.assign(kind=np.where(np.arange(80) % 2, "yes", "no")).to_csv(folder / "mine.csv", index=False)
+    return {"data": str(folder / "mine.csv"), "label": "kind"}
+
+
+def test_files_of_ones_own_by_a_plain_name(tmp_path, monkeypatch):
+    fields = one_table(tmp_path)
+    small = {"models": "tabular_mlp", "scores": ("aum", "random"), "n_epochs": 1, "n_bootstrap": 0}
+    cells = benchmark(Grid("mine", data={"mine": fields}, **small), tmp_path / "store", n_jobs=1)
+    assert set(cells["dataset"]) == {"mine"} and set(cells["n"]) == {80}
+    monkeypatch.setenv("MY_FOLDER", str(tmp_path))
+    by_variable = Grid("mine", data={"mine": fields | {"data": "$MY_FOLDER/mine.csv"}}, **small)
+    assert benchmark(by_variable, tmp_path / "store", n_jobs=1).equals(cells)             # the same data: nothing to do
+    assert by_variable.estimate(tmp_path / "store").loc["all", "to_do"] == 0
+    other = Grid("mine", data={"mine": "wine"}, **small)
+    for grid in (other, Grid("wine", data={"wine": fields}, **small)):
+        with pytest.raises(ValueError, match="other data under the name"):
+            benchmark(Grid("wine", **small), tmp_path / "store", n_jobs=1)
+            benchmark(grid, tmp_path / "store", n_jobs=1)
+    with pytest.raises(ValueError, match="choose from"): Grid("wine", data={"mine": "wine"})
+    with pytest.raises(ValueError, match="choose from"): Grid("mine", data={"mine": {"file": "mine.csv"}})
+
+
+def test_files_of_ones_own_on_the_command_line(tmp_path, monkeypatch):
+    from ambiguity_nb.jobs.cli import main
+
+    fields = one_table(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    common = ["--n_jobs", "1", "--progress", "false"]
+    grid = f"{{datasets: [mine], models: [tabular_mlp], scores: [aum, random], n_epochs: 1, data: {{mine: {fields}}}}}"
+    assert main(["benchmark", "--grid", grid, "--name", "flag", *common]) == 0
+    (tmp_path / "mine.yml").write_text(
+        "grid:\n  datasets: [mine]\n  models: [tabular_mlp]\n  scores: [aum, random]\n  n_epochs: 1\n"
+        f"  data:\n    mine: {{data: {fields['data']}, label: kind}}\nname: file\n")
+    assert main(["benchmark", "--config", "mine.yml", *common]) == 0
+    words = ["--hardness", "uniform", "--data", str(fields), "--model", "MLP", "--total_runs", "1", "--epochs", "2"]
+    assert main(["benchmark", *words, *common]) == 0
+    for name in ("flag", "file", "mine-mlp-uniform"):
+        store = Store(f"runs/benchmark/{name}")
+        assert set(store.results()["dataset"]) == {"mine"} and "mine" in store.claims(), name
+
+
+def test_boosted_trees_take_part_as_far_as_they_can(tmp_path):
+    told = []
+    grid = Grid("wine", ("tabular_mlp", "boosted_trees"), ("uniform", "ambiguous"), n_epochs=3, n_bootstrap=20)
+    cells = benchmark(grid, tmp_path, n_jobs=1, after_cell=told.append)
+    assert Store(tmp_path).failures().empty and len(told) == 4
+    trees = cells[cells["model"] == "boosted_trees"]
+    lacking = {*cells["score"]} - {*trees["score"]}
+    assert {"vog", "grand", "prototypicality", "allsh"} <= lacking and {"random", "input_norm"} <= {*trees["score"]}
+    assert all(set(t["left_out"]) == lacking for t in told if t["model"] == "boosted_trees")
+    assert trees["accuracy"].min() > .8 and trees["score_seconds"].notna().all()
+    norm = cells[cells["score"] == "input_norm"].groupby("kind")["auroc_draws"].agg(list)
+    assert (norm["uniform"][0] == norm["uniform"][1]).all(), "the two models were not judged on the same data"
+    assert grid.estimate().loc["all", "minutes"] > 0
+
+
+def test_configurations_of_one_run_have_the_same_settings():
+    folder, of_run = Path(__file__).parents[1] / "experiments" / "benchmark", {}
+    for path in folder.glob("*.yml"):
+        settings = settings_of(path)
+        if settings["grid"]: of_run.setdefault(settings["run"].name, []).append(Grid(**settings["grid"]).fixed())
+    assert len(of_run["digits"]) == 4 and all(fixed == first for first, *rest in of_run.values() for fixed in rest)
+
+
+def test_a_score_that_cannot_run_is_left_out_of_its_cell(tmp_path):
+    told = []
+    grid = Grid("wine", "tabular_mlp", n_epochs=1, n_bootstrap=0)
+    cells = benchmark(grid, tmp_path / "all", n_jobs=1, after_cell=told.append)
+    assert Store(tmp_path / "all").failures().empty and told[0]["left_out"] == ["vog"]
+    assert "vog" not in set(cells["score"]) and "aum" in set(cells["score"])
+    benchmark(dataclasses.replace(grid, scores=("vog",)), tmp_path / "one", n_jobs=1)
+    assert "none of the scores can run" in Store(tmp_path / "one").failures()["error"].iloc[0]

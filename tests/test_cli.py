@@ -53,3 +53,22 @@ def test_help_answers_without_torch():
     code = "import sys; from ambiguity_nb.jobs.cli import main; main(['--help']); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_settings_of_a_grid_are_flags_too():
+    from ambiguity_nb.jobs.benchmark import _choose
+
+    file = str(root / "experiments" / "benchmark" / "quick.yml")
+    words = ["--grid.max_samples", "100", "--grid.scores", "[aum, random]", "--grid.datasets", "mine",
+             "--grid.data.mine", "my.csv", "--grid.by_epoch", "true"]
+    settings = parse("benchmark", ["--config", file, *words])
+    grid, _ = _choose(settings["preset"], settings["grid"], settings["hcat"])
+    assert (grid.max_samples, grid.scores, grid.by_epoch) == (100, ("aum", "random"), True)
+    assert (grid.datasets, grid.data, grid.part) == (("mine",), {"mine": "my.csv"}, "all")
+
+
+def test_hcat_takes_a_word_or_the_fields_of_a_source():
+    word = parse("benchmark", ["--hardness", "uniform", "--dataset", "cifar"])["hcat"]
+    fields = parse("benchmark", ["--hardness", "uniform", "--data", "{data: my/own.csv, label: kind}"])["hcat"]
+    assert (word.grid().datasets, dict(word.grid().data)) == (("cifar10",), {})
+    assert (fields.grid().datasets, fields.grid().data) == (("own",), {"own": {"data": "my/own.csv", "label": "kind"}})

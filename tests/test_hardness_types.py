@@ -51,8 +51,9 @@ def check(samples, kind, prop, seed):
     if n == 0:
         with pytest.raises(ValueError, match="is none"): inject(samples, kind, prop, seed=seed)
         return
-    crowded = kind == "instance" and prop > .5
-    extra = {"confusion": (np.arange(samples.n_classes) + 1) % samples.n_classes} if crowded else {}
+    given = {"instance": (np.arange(samples.n_classes) + 1) % samples.n_classes,
+             "borderline": np.random.default_rng(0).random((len(samples), samples.n_classes))}
+    extra = {"confusion": given[kind]} if kind in given and prop > .5 else {}  # too few left to fit a model to
     try:
         made = inject(samples, kind, prop, seed=seed, **extra)
     except ValueError as error:  # mixtures need a model that gets both ends right; tiny random data has few such pairs
@@ -124,12 +125,36 @@ def test_refused_arguments():
     with pytest.raises(ValueError, match="expected one or more"): inject_mixture(digits, {})
 
 
-def test_same_seed_flags_the_same_samples_and_shares_are_nested():
+def test_shares_and_severities_of_one_type_and_seed_are_nested():
     digits = load_samples("digits")
-    flags = {k: inject(digits, k, .2, seed=4).flags for k in ("uniform", "crop_shift", "ood_covariate", "far_ood")}
-    for other in flags.values(): assert (other == flags["uniform"]).all()
-    assert (inject(digits, "uniform", .3, seed=4).flags >= flags["uniform"]).all()
-    assert (inject(digits, "uniform", .2, seed=5).flags != flags["uniform"]).any()
+    for kind in ("uniform", "crop_shift", "borderline"):
+        flags = inject(digits, kind, .2, seed=4).flags
+        assert (inject(digits, kind, .2, seed=4).flags == flags).all()
+        assert (inject(digits, kind, .3, seed=4).flags >= flags).all()
+        assert (inject(digits, kind, .2, seed=5).flags != flags).any()
+    for severity in HARDNESS_TYPES["crop_shift"].severities:
+        flags = inject(digits, "crop_shift", .2, seed=4).flags
+        assert (inject(digits, "crop_shift", .2, severity, seed=4).flags == flags).all()
+
+
+def test_each_type_and_seed_flags_samples_of_its_own():
+    samples = load_samples("mnist-5k", "all").subset(slice(0, None, 2))
+    drawn = [k for k in IMAGE_KINDS if HARDNESS_TYPES[k].chances is None]
+    flags = np.stack([inject(samples, k, .2, seed=s).flags for k in drawn for s in (0, 1)])
+    overlap = (flags.astype(int) @ flags.T) / (.2 * len(samples))
+    pairs = overlap[np.triu_indices(len(flags), 1)]
+    assert (np.diag(overlap) == 1).all()
+    assert .12 < pairs.min() and pairs.max() < .28  # chance: .2, standard deviation .016
+    assert abs(pairs.mean() - .2) < .01
+
+
+def test_alterations_of_different_types_use_different_random_numbers():
+    digits = load_samples("digits")
+    gray = digits.replace(x=np.full_like(digits.x, 127))
+    made = [inject(gray, kind, .9, .2, seed=3) for kind in ("id_covariate", "ood_covariate")]
+    both = made[0].flags & made[1].flags
+    a, b = (m.samples.x[both].reshape(both.sum(), -1).astype(float) for m in made)
+    assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < .02
 
 
 @settings(max_examples=15, deadline=None)
@@ -140,6 +165,19 @@ def test_mixture_counts(shares, seed):
     made = inject_mixture(samples, props, seed=seed)
     for kind, prop in props.items(): assert (made.kinds == kind).sum() == int(np.floor(prop * len(samples) + .5))
     assert made.flags.sum() == (made.kinds != "").sum()
+
+
+def test_a_mixture_does_not_depend_on_its_order():
+    samples = load_samples("digits")
+    props = {"uniform": .1, "ood_covariate": .2, "crop_shift": .15}
+    first = inject_mixture(samples, props, seed=7)
+    again = inject_mixture(samples, dict(reversed(props.items())), seed=7)
+    assert (first.kinds == again.kinds).all() and (first.samples.x == again.samples.x).all()
+    assert (first.samples.y == again.samples.y).all()
+    alone = {kind: inject(samples, kind, prop, seed=7) for kind, prop in props.items()}
+    assert (first.kinds[alone["crop_shift"].flags] == "crop_shift").all()  # first in the alphabet: nobody took any
+    for kind, made in alone.items():  # the others: what two types wanted went to one of them
+        assert (first.kinds[made.flags] == kind).mean() > .6
 
 
 def test_mixture_of_one_equals_inject():
@@ -207,12 +245,12 @@ def test_known_hardness():
 def test_registry_is_complete():
     table = HARDNESS_TYPES.frame()
     assert set(table["group"]) >= {"mislabeled", "near OoD", "far OoD", "atypical", "ambiguous"}
-    ours = ["uniform", "asymmetric", "adjacent", "instance", "id_covariate", "ood_covariate", "domain_shift", "far_ood",
-            "zoom_shift", "crop_shift", "atypical", "ambiguous"]
-    assert list(table.index[:12]) == ours  # the order of tables and grids; what a user registers comes after them
+    ours = ["uniform", "asymmetric", "adjacent", "instance", "borderline", "id_covariate", "ood_covariate",
+            "domain_shift", "far_ood", "zoom_shift", "crop_shift", "atypical", "ambiguous"]
+    assert list(table.index[:13]) == ours  # the order of tables and grids; what a user registers comes after them
     for name in ours:
         made = HARDNESS_TYPES[name]
-        assert (made.severity is None) == (made.alters == "label"), name
+        assert (made.severity is None) == (made.alters == "label" and made.chances is None), name
         if made.severity is not None: assert made.severity in made.severities and len(made.severities) == 3
 
 
@@ -243,3 +281,98 @@ def test_a_type_of_ones_own_goes_by_address_name_or_itself(tmp_path, monkeypatch
     assert inject(digits, "own_types:plain", .1).flags.sum() == round(.1 * len(digits))  # not registered: default facts
     with pytest.raises(ValueError, match="has no severity"): inject(digits, inverted, severity=1.)
     with pytest.raises(ValueError, match="was not found"): inject(digits, "own_types:nothing")
+
+
+def damage(samples, kind, severity, seed=0):
+    "How far a type moves what it alters (images: 1 - cosine), or how near to a boundary lies what it chooses."
+    made = inject(samples, kind, .2, severity, seed=seed)
+    if HARDNESS_TYPES[kind].alters == "label": return -margins(samples)[made.flags].mean()
+    before, after = (torch.as_tensor(s.x[made.flags]).double().flatten(1) for s in (samples, made.samples))
+    if samples.is_image: return float(1 - torch.cosine_similarity(before, after).mean())
+    scale = torch.as_tensor(samples.x).double().std(0).clamp(min=1e-9)
+    return float(((after - before) / scale).norm(dim=1).mean())
+
+
+def margins(samples):
+    "Out-of-fold margins of another model than the one that chose."
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.preprocessing import StandardScaler
+
+    x = StandardScaler().fit_transform(samples.x.reshape(len(samples), -1).astype(float))
+    p = cross_val_predict(LogisticRegression(C=.1, max_iter=1000), x, samples.y, cv=5, method="predict_proba")
+    own = p[np.arange(len(p)), samples.y].copy()
+    p[np.arange(len(p)), samples.y] = -1
+    return own - p.max(1)
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    (name, kind) for name in ("digits", "mnist-5k", "breast-cancer", "wine") for kind, made in HARDNESS_TYPES.items()
+    if made.severity is not None and (made.images if name in ("digits", "mnist-5k") else made.tables)])
+def test_damage_grows_with_severity(name, kind):
+    samples = load_samples(name, "all")
+    samples = samples.subset(slice(0, None, 5)) if name == "mnist-5k" else samples
+    levels = [damage(samples, kind, severity) for severity in HARDNESS_TYPES[kind].severities]
+    assert levels[0] < levels[1] < levels[2], levels
+
+
+def test_borderline_chooses_small_margins_and_the_class_they_resemble():
+    digits = load_samples("digits")
+    margin = margins(digits)
+    uniform, made = inject(digits, "instance", .1), inject(digits, "borderline", .1)
+    assert np.median(margin[made.flags]) < np.quantile(margin, .2) < np.quantile(margin[uniform.flags], .35)
+    other = inject(digits, "borderline", .1, seed=1)
+    assert .1 < (made.flags & other.flags).sum() / made.flags.sum() < .8  # seeds differ: a draw, no fixed list
+
+
+def test_borderline_takes_probabilities_of_ones_own():
+    wine, rng = load_samples("wine"), np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), len(wine))
+    made = inject(wine, "borderline", .2, 500., confusion=p)
+    own = p[np.arange(len(p)), wine.y].copy()
+    p[np.arange(len(p)), wine.y] = -1
+    smallest = np.argsort(own - p.max(1))[:made.flags.sum() + 3]
+    assert np.isin(made.index, smallest).all()  # at this severity hardly any other
+    assert (made.samples.y == p.argmax(1))[made.flags].all()
+    with pytest.raises(ValueError, match="to choose samples by their margins"):
+        inject(wine, "borderline", .2, confusion=[1, 2, 0])
+
+
+def test_a_type_may_choose_its_samples():
+    def chances(samples, rng, severity): return (samples.y == 3).astype(float)
+
+    def darkened(samples, rows, rng, severity): return samples.x[rows] // 2
+
+    made = HARDNESS_TYPES.__class__("example").register("darkened", chances=chances)(darkened)
+    digits = load_samples("digits")
+    assert (digits.y[inject(digits, made, .05).flags] == 3).all()
+    with pytest.raises(ValueError, match="could change"): inject(digits, made, .5)
+
+
+def test_atypical_rows_can_be_seen():
+    from sklearn.metrics import roc_auc_score
+
+    from ambiguity_nb.scores import characterize
+    from ambiguity_nb.training import Training
+
+    tumors = load_samples("breast-cancer", "all")
+    training, seen = Training(n_epochs=20), {None: [], 1: []}
+    for features, found in seen.items():
+        for seed in (0, 1):
+            made = inject(tumors, "atypical", .1, seed=seed, features=features)
+            result = characterize("tabular_mlp", made.samples, ["grand"], training, seed=seed, device="cpu")
+            found.append(roc_auc_score(made.flags, result.hardness("grand")))
+    assert min(seen[None]) > .85 and max(seen[1]) < .75, seen  # a third of the columns; one column hides among thirty
+
+
+def test_atypical_takes_columns_by_name_position_or_number():
+    wine = load_samples("wine", "all")
+
+    def moved(features):
+        made = inject(wine, "atypical", .2, features=features)
+        return np.flatnonzero((made.samples.x != wine.x).any(0)).tolist()
+
+    assert moved([2, wine.features[5]]) == [2, 5]
+    assert len(moved(3)) == 3 and set(moved(1)) < set(moved(3)) < set(moved(None)) and len(moved(None)) == 13 // 3
+    for wrong in (0, 14, [], ["nothing"], [13]):
+        with pytest.raises(ValueError, match="or how many of them, 1..13"): inject(wine, "atypical", .2, features=wrong)

@@ -642,7 +642,8 @@ def test_augmentations_are_addressed_by_seed_and_index(planted):
         model = build_model(name, samples, seed=0)
         other = Batched(**{k: getattr(samples, k) for k in samples.__dataclass_fields__})
         values = {}
-        for key, part, seed in (("a", samples, 3), ("b", other, 3), ("c", samples, 4), ("d", samples, None), ("e", samples, 0)):
+        asked = (("a", samples, 3), ("b", other, 3), ("c", samples, 4), ("d", samples, None), ("e", samples, 0))
+        for key, part, seed in asked:
             score = SCORES["allsh"](seed=seed)
             score.start(len(part), part.n_classes, 1)
             score.after_fit(model, part)

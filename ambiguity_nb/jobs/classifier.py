@@ -17,16 +17,8 @@ from torch import nn
 from ..data import Samples
 from .run import RunFolder, open_run, settings
 from ..models import MODELS, build_model, save_classifier
-from ..sources import DATASETS, Source
+from ..sources import Source
 from ..training import Log, Training, evaluate, fit
-
-# %% ../../nbs/jobs/classifier.ipynb #5b299ad9
-def _train_and_test(
-    source:Source, # which data
-)->tuple[Samples, Samples]:
-    "Samples to train on and others to test on."
-    files = source.data not in DATASETS and (Path(source.data).exists() or source.data.startswith("openml:"))
-    return source.read().split((.8, .2), seed=0) if files else (source.read("train"), source.read("test"))
 
 # %% ../../nbs/jobs/classifier.ipynb #f6a05841
 _logger = logging.getLogger(__name__)
@@ -37,7 +29,7 @@ def classifier(
     training:Training=Training(n_epochs=1),
     run:RunFolder=RunFolder(),
     *,
-    model:str="cnn", # cnn, mlp, lenet, resnet18, tabular_mlp, or module:function that builds one
+    model:str="cnn", # cnn, mlp, lenet, resnet_small, resnet18, tabular_mlp, or module:function that builds one
     nf:list[int]|None=None, # filters, a classifier for each; [2] when left out; cnn and mlp only
     seed:int=0, # of weights and batch order
     device:str="auto", # where to train; auto picks cuda, mps or cpu
@@ -46,7 +38,8 @@ def classifier(
     "Train classifiers, one for each width, and test them."
     wide = "nf" in inspect.signature(MODELS.resolve(model)).parameters
     options = [{"nf": n} for n in nf or [2]] if wide else [{}]
-    train, test = _train_and_test(source)
+    _check_network(model)
+    train, test = source.train_and_test()
     given = settings(source, training, model=model, nf=[o["nf"] for o in options] if wide else None, seed=seed)
     folder, rows = open_run("classifier", given, run), []
     for one in options:
@@ -60,6 +53,13 @@ def classifier(
     folder.save_table("test", pd.DataFrame(rows).set_index("classifier"))
     folder.finish()
     return folder.folder
+
+# %% ../../nbs/jobs/classifier.ipynb #76503391
+def _check_network(model:str)->None:
+    "Refuse a model that has no epochs, before anything is written."
+    if not getattr(MODELS.resolve(model), "staged", False): return
+    networks = [name for name, build in MODELS.items() if not getattr(build, "staged", False)]
+    raise ValueError(f"model {model!r} is no network and cannot be trained in epochs; choose from {networks}")
 
 # %% ../../nbs/jobs/classifier.ipynb #ea41c720
 def _tested(model:nn.Module, test:Samples)->dict[str, float]:

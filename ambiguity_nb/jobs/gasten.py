@@ -21,7 +21,6 @@ from ..data import Samples
 from ..fid import FEATURE_SPACES, Features, as_features
 from ..gasten import Gan, generate_ambiguous, load_epoch
 from ..gasten_grid import GastenGrid, gasten_grid
-from .classifier import _train_and_test
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
 from ..models import build_model, load_classifier, save_classifier
@@ -95,8 +94,8 @@ def gasten(
     Raises `ValueError` for settings that cannot work, before any training.
     """
     FEATURE_SPACES.resolve(features)
-    everything, _ = _train_and_test(replace(source, pos=None, neg=None))
-    train, test = _train_and_test(source)
+    everything, _ = replace(source, pos=None, neg=None).train_and_test()
+    train, test = source.train_and_test()
     folder = open_run("gasten", _resolved(source, audited, grid, gan, features, judge_epochs), run, group=train.name)
     models = _classifiers(folder, train, audited, device)
     accuracies = {name: evaluate(model, test)["accuracy"] for name, model in models.items()}

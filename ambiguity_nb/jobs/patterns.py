@@ -18,7 +18,6 @@ from ..core import check_choice
 from ..data import Samples
 from ..gasten import generate_ambiguous
 from ..generator_measures import generate
-from .classifier import _train_and_test
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
 from ..models import load_classifier, predict_embeddings
@@ -125,7 +124,7 @@ def patterns(
     """
     weights, generator_file = _find_weights(inputs)
     sources = _resolve_sources(inputs, generator_file, n_runs)
-    train, test = _train_and_test(source)
+    train, test = source.train_and_test()
     model, generator = load_classifier(weights), load_generator(generator_file) if generator_file else None
     config = settings(source, inputs, clustering, options, scores=scores, n_runs=n_runs, seed=seed)
     folder = open_run("patterns", config, run, group=train.name)
