@@ -36,9 +36,10 @@ def logits() -> np.ndarray:
 
 
 @pytest.mark.parametrize("tool", tools)
-def test_tables_hold_five_draws_and_their_versions(tool):
+def test_tables_hold_several_draws_and_their_versions(tool):
     table = stored(tool)
-    assert (table.groupby(["data", "kind", "prop"])["seed"].nunique() == 5).all()
+    draws = table.groupby(["data", "kind", "prop"])["seed"].nunique()
+    assert (draws["breast-cancer"] == 5).all() and (draws >= 3).all()
     assert {"version_ambiguity_nb", "version_torch", "version_python"} <= set(table.columns)
     made = table.dropna(subset="theirs")
     assert made["theirs"].between(0, 1).all() and len(made)
