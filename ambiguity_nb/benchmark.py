@@ -564,11 +564,13 @@ def done(self:Store, cell:BenchmarkCell, failed:bool=False)->bool:
 @patch
 def results(self:Store,
     cells:Iterable[BenchmarkCell]|None=None, # only these; all that are there when None
-)->pd.DataFrame: # per cell, score and `by`: settings, evaluation, `group`, `cell_seconds`, cost; no failed cells
+)->pd.DataFrame: # per cell, score and `by`: settings, `n_epochs`, evaluation, `group`, `cell_seconds`, cost
     "What all figures are made of: the finished cells as one long table."
     files = self.files() if cells is None else [self.file(cell) for cell in cells if self.done(cell)]
     found = [self.read(path) for path in files]
-    return pd.DataFrame([row for cell, record in found if "error" not in record for row in _rows(cell, record)])
+    length = {"n_epochs": self.settings["n_epochs"]}
+    whole = [(cell, record) for cell, record in found if "error" not in record]
+    return pd.DataFrame([row | length for cell, record in whole for row in _rows(cell, record)])
 
 # %% ../nbs/09_benchmark.ipynb #524226f4
 def _rows(cell:BenchmarkCell, record:dict)->Iterator[dict]:

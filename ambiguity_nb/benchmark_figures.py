@@ -29,8 +29,12 @@ _unit = [*_block, "kind", "prop", "severity", "model"] # what trainings share th
 
 # %% ../nbs/09b_benchmark_figures.ipynb #a932ddc6
 def _number(cells:pd.DataFrame, columns:Sequence[str])->np.ndarray:
-    "A number for each combination of values; a missing severity is a value."
-    return cells.groupby(list(columns), dropna=False, sort=False).ngroup().to_numpy()
+    "A number for each combination of values, in order of appearance; a missing severity is a value."
+    number = np.zeros(len(cells), int)
+    for column in columns:
+        codes, found = pd.factorize(cells[column], use_na_sentinel=False)
+        number = pd.factorize(number * len(found) + codes)[0]
+    return number
 
 # %% ../nbs/09b_benchmark_figures.ipynb #units001
 @dataclass(frozen=True, eq=False)
@@ -46,8 +50,9 @@ class _Units:
         "From a table as `Store.results` gives it; `more` columns of it tell units apart."
         score, found = pd.MultiIndex.from_frame(cells[list(names)]).factorize()
         columns = list(dict.fromkeys([*_unit, *more]))
-        frame = cells[columns].drop_duplicates(ignore_index=True)
-        place, shape = score * len(frame) + _number(cells, columns), (len(found), len(frame))
+        unit = _number(cells, columns)
+        frame = cells[columns].iloc[np.unique(unit, return_index=True)[1]].reset_index(drop=True)
+        place, shape = score * len(frame) + unit, (len(found), len(frame))
         values = _mean_at(place, cells[metric].to_numpy(float)[:, None], shape)
         found = found.set_names(names)
         return cls(found, frame, values[..., 0], _mean_at(place, _noise(cells, metric, place), shape))
@@ -86,8 +91,8 @@ def blocks(self:_Units)->tuple[np.ndarray, np.ndarray, np.ndarray]: # values [S,
     "Mean of each block: over the units of a type, then over types."
     of_type = _number(self.frame, [*_block, "kind"])                                           # [U]
     types = self.frame.iloc[np.unique(of_type, return_index=True)[1]]
-    settings = self.frame.assign(of_type=of_type).drop_duplicates(["of_type", "prop", "severity"])
-    nested = np.sqrt(np.bincount(settings["of_type"]))[:, None]
+    settings = _number(self.frame, [*_block, "kind", "prop", "severity"])
+    nested = np.sqrt(np.bincount(of_type[np.unique(settings, return_index=True)[1]]))[:, None]
     block = _number(types, _block)                                                             # [types]
     values, noise = _fold(_fold(self.values, of_type), block), _fold(_fold(self.noise, of_type) * nested, block)
     return values, noise, types["dataset"].factorize()[0][np.unique(block, return_index=True)[1]]
@@ -127,8 +132,11 @@ def _bootstrap(
     draws = _Draws.of(dataset, rng)
     mean = values @ draws.plain
     between = draws.stretch * (values @ draws.drawn.T - mean[:, None])                         # [S, n]
-    picked, within = rng.integers(noise.shape[2], size=draws.drawn.shape), np.zeros_like(between)
-    for b, weight in enumerate(draws.plain): within += weight * noise[:, b, picked[:, b]]
+    within, h = np.zeros_like(between), noise.shape[2] ** -.2          # resamples are few: smoothed, of the same spread
+    for b, weight in enumerate(draws.plain):
+        picked, bell = rng.integers(noise.shape[2], size=len(draws.drawn)), rng.standard_normal(len(draws.drawn))
+        smooth = noise[:, b, picked] + h * noise[:, b].std(1, keepdims=True) * bell
+        within += weight * smooth / (1 + h**2)**.5
     wider, se = t.isf(.025, draws.df) / norm.isf(.025), (between + within).std(1)
     low, high = np.quantile(mean[:, None] + wider * between + within, (.025, .975), axis=1)
     over = draws.over if draws.over != "samples" or noise.any() else "nothing"
@@ -178,7 +186,8 @@ def _with_facts(cells:pd.DataFrame)->pd.DataFrame:
     facts = {"sees_labels": True, "in_domain": False}
     cells = cells.assign(**{name: fact for name, fact in facts.items() if name not in cells})
     cells["in_domain"] = cells["in_domain"].fillna(False).astype(bool)
-    return cells.assign(score=cells["score"].where(~cells["in_domain"], cells["score"] + " (in domain)"))
+    unmarked = cells["in_domain"] & ~cells["score"].str.endswith(" (in domain)")
+    return cells.assign(score=cells["score"].where(~unmarked, cells["score"] + " (in domain)"))
 
 # %% ../nbs/09b_benchmark_figures.ipynb #902c25b8
 def _check(cells:pd.DataFrame, metric:str="auroc")->None:
@@ -200,16 +209,17 @@ def summarize(
     """
     _check(cells, metric)
     keys, costs = ["score", "by", *columns], metric.startswith("score_")
+    cells = _balanced(_with_facts(cells), columns)
     table = _middle(cells, keys, metric) if costs else _means(cells, ["score", "by"], columns, metric).drop(columns="p")
     for end in ("low", "high"): table[end] = table[end].clip(0, None if costs else 1)
-    groups = _with_facts(cells).groupby(keys, sort=False, dropna=False)
+    groups = cells.groupby(keys, sort=False, dropna=False)
     facts = groups.agg(cells=("share", "size"), share=("share", "mean"), baseline=("baseline", "first"))
     return table.merge(facts.reset_index(), on=keys)
 
 # %% ../nbs/09b_benchmark_figures.ipynb #means001
 def _means(cells:pd.DataFrame, names:Sequence[str], columns:Sequence[str], metric:str)->pd.DataFrame:
     "`_estimates` for each combination of values of `columns`."
-    units, parts = _Units.of(_with_facts(cells), metric, names, columns), []
+    units, parts = _Units.of(_balanced(cells, columns), metric, names, columns), []
     group = _number(units.frame, columns) if columns else np.zeros(len(units.frame), int)
     for number in range(group.max() + 1):
         part = units.subset(group == number)
@@ -218,10 +228,20 @@ def _means(cells:pd.DataFrame, names:Sequence[str], columns:Sequence[str], metri
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 
+# %% ../nbs/09b_benchmark_figures.ipynb #balance1
+def _balanced(cells:pd.DataFrame, columns:Sequence[str]=())->pd.DataFrame:
+    "Without settings that fewer data seeds have than others do: all blocks shall be means over the same."
+    of_type, setting = (_number(cells, dict.fromkeys([*names, *columns]))
+                        for names in (["dataset", "kind"], ["dataset", "kind", "prop", "severity", "model"]))
+    seeds = np.unique(np.stack([setting, _number(cells, ["data_seed"])]), axis=1)[0]
+    n_seeds, most = np.bincount(seeds)[setting], np.zeros(len(cells), int)
+    np.maximum.at(most, of_type, n_seeds)
+    return cells[n_seeds == most[of_type]]
+
 # %% ../nbs/09b_benchmark_figures.ipynb #middle01
 def _middle(cells:pd.DataFrame, keys:Sequence[str], metric:str)->pd.DataFrame:
     "Mean of a cost, and between what most trainings lie."
-    groups = _with_facts(cells).groupby(keys, sort=False, dropna=False)[metric]
+    groups = cells.groupby(keys, sort=False, dropna=False)[metric]
     ends = {"low": groups.quantile(.025), "high": groups.quantile(.975)}
     return pd.DataFrame({"mean": groups.mean(), **ends, "n": groups.size(), "over": "trainings"}).reset_index()
 
@@ -435,7 +455,7 @@ def _rankable(cells:pd.DataFrame, group, metric:str, by:str, baselines:bool)->_U
     "Comparable scores in the units that all of them have; a score that few units have is left out."
     _check(cells, metric)
     groups = {group} if isinstance(group, str) else set(cells["group"]) if group is None else set(group)
-    part = _comparable(_merge_equal(cells[(cells["by"] == by) & cells["group"].isin(groups)]))
+    part = _balanced(_comparable(_merge_equal(cells[(cells["by"] == by) & cells["group"].isin(groups)])))
     units = _Units.of(part if baselines else part[~part["baseline"]], metric)
     there = ~np.isnan(units.values)
     often = there.sum(1) > there.shape[1] / 2
@@ -611,7 +631,7 @@ def _alike_together(matrix:pd.DataFrame)->pd.DataFrame:
 class Conclusions:
     "Which score to use for which hardness, as far as some cells tell. Made by `Conclusions.of`."
     frame: pd.DataFrame # a row per group: best, by, auroc, low, high, n (blocks), over (what was drawn),
-    # also (not clearly worse); baseline (the best one), lead over it with lead_low, lead_high, lead_p, test, beats (it);
+    # also (not clearly worse); baseline (the best), lead over it with lead_low, lead_high, lead_p, test, beats (it);
     # norm (AUROC of `input_norm`, either way), pixels (it does as well), explained (types of which it does);
     # advice, text, beware
     where: str # data sets, networks, length of training, number of blocks
@@ -645,6 +665,7 @@ class Conclusions:
 # %% ../nbs/09b_benchmark_figures.ipynb #94e51f39
 def _conclusion(name:str, cells:pd.DataFrame)->dict:
     "A row of conclusions."
+    cells = _balanced(cells, ["group"])
     part = _comparable(cells)
     part = part[(part["by"] == "hardness") | (part["group"] == "ambiguous")]
     units = _Units.of(part)
@@ -661,14 +682,13 @@ def _conclusion(name:str, cells:pd.DataFrame)->dict:
 
 # %% ../nbs/09b_benchmark_figures.ipynb #best0001
 def _best(units:_Units)->int:
-    "The score that no other exceeds in the units both have; scores of less than half the units are no candidates."
-    n = (~np.isnan(units.values)).sum(1)
-    _, _, dataset = units.blocks()
-    exceeded = []
-    for one in range(len(n)):
-        less = dataclasses.replace(units, values=units.values - units.values[one], noise=units.noise[..., :1])
-        exceeded.append(np.nanmax(_fold(less.blocks()[0], dataset).mean(1)) if n[one] >= n.max() / 2 else np.inf)
-    return int(np.argmin(exceeded))
+    "The score that no other exceeds in the units both have; only scores of nearly all blocks are candidates."
+    n, (values, _, dataset) = len(units.names), units.blocks()
+    n_blocks = (~np.isnan(values)).sum(1)
+    less = (units.values[None] - units.values[:, None]).reshape(n * n, -1)                  # [one, other]
+    ahead = dataclasses.replace(units, values=less, noise=less[..., None]).blocks()[0]
+    ahead = _fold(_fold(ahead, dataset), np.zeros(dataset.max() + 1, int)).reshape(n, n)
+    return int(np.argmin(np.where(n_blocks >= .9 * n_blocks.max(), np.nanmax(ahead, axis=1), np.inf)))
 
 # %% ../nbs/09b_benchmark_figures.ipynb #lead0001
 def _lead(score:str, against:pd.DataFrame, rivals:pd.DataFrame, baselines:set[str])->dict:
@@ -752,15 +772,15 @@ def _sentence(group:str, row:dict, where:str)->str:
     "The conclusion on one group."
     name = _call(row["best"], row["by"]) + (", a baseline" if row["best"] == row["baseline"] else "")
     drawn = ("" if row["over"] == "samples" else f"{row['over']} and ") + "samples drawn again"
-    interval = f", 95 % interval {row['low']:.2f} to {row['high']:.2f}, {drawn}" if np.isfinite(row["low"]) else ""
-    text = f"For {_in_words(group)} {row['advice']}. On {where} the best is {name} (AUROC {row['auroc']:.2f}{interval})"
+    interval = f", 95 % interval {row['low']:.3f} to {row['high']:.3f}, {drawn}" if np.isfinite(row["low"]) else ""
+    text = f"For {_in_words(group)} {row['advice']}. On {where} the best is {name} (AUROC {row['auroc']:.3f}{interval})"
     if len(row["also"]) == 0: text += "; all others are worse"
     else: text += f"; {_listed(row['also'], 4)} {'is' if len(row['also']) == 1 else 'are'} not clearly worse"
     if np.isnan(row["lead_low"]): return text + "."
-    few = f", for {_count(row['n'], 'block')} are too few for Wilcoxon's test" if row["test"] == "bootstrap" else ""
-    ahead = f"{row['lead']:.3f} ({row['lead_low']:.3f} to {row['lead_high']:.3f}"
-    judged = f"corrected p {row['lead_p']:.2g} by {row['test']}{few})"
-    return f"{text}. It is ahead of {row['baseline']}, the best baseline, by {ahead}; {judged}."
+    lead, low, high = (f"{round(row[name], 3) + 0:.3f}" for name in ("lead", "lead_low", "lead_high"))
+    few = ", for blocks are too few for Wilcoxon's test" if row["test"] == "bootstrap" else ""
+    judged = f"{low} to {high}; corrected p = {row['lead_p']:.2g} by {row['test']}{few}"
+    return f"{text}. Its lead over {row['baseline']}, the best baseline, is {lead} ({judged})."
 
 # %% ../nbs/09b_benchmark_figures.ipynb #1ea1ac82
 def _pixel_note(cells:pd.DataFrame)->str:

@@ -6,6 +6,7 @@
 __all__ = ['gradient_norms', 'label_gradients', 'gradient_batches']
 
 # %% ../nbs/03b_gradients.ipynb #2ad4d62c
+import math
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -82,15 +83,21 @@ def _patches(a:torch.Tensor, module:nn.Conv2d, size:torch.Size)->torch.Tensor:
     return view.reshape(len(a), a.shape[1] * kh * kw, -1)
 
 # %% ../nbs/03b_gradients.ipynb #bbea18d5
+def _conv_weight_squared(module:nn.Conv2d, a:torch.Tensor, d:torch.Tensor)->torch.Tensor: # [B]
+    "The part of a convolution's weight, for a few padded inputs at a time: larger ones leave the processor's cache."
+    patches = _patches(a, module, d.shape[2:])                              # [B, C kh kw, L]
+    a, d = (v.unflatten(1, (module.groups, -1)) for v in (patches, d.flatten(2)))
+    return _patches_squared(a, d)
+
+# %% ../nbs/03b_gradients.ipynb #d03eccb6
 def _conv_squared(module:nn.Conv2d, a:torch.Tensor, d:torch.Tensor)->torch.Tensor:
     "Squared gradient norm per sample of a convolution of any stride, padding, dilation, groups."
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     a = F.pad(a, module._reversed_padding_repeated_twice, mode=mode).contiguous()
     weight = 0.
     if module.weight.requires_grad:
-        patches = _patches(a, module, d.shape[2:])                          # [B, C kh kw, L]
-        a, d_groups = (v.unflatten(1, (module.groups, -1)) for v in (patches, d.flatten(2)))
-        weight = _patches_squared(a, d_groups)
+        n = max(1, 2**18 // (math.prod(module.kernel_size) * a.shape[1] * math.prod(d.shape[2:])))   # 1 MB of patches
+        weight = torch.cat([_conv_weight_squared(module, *part) for part in zip(a.split(n), d.split(n), strict=True)])
     return weight + _if(module.bias, d.sum((2, 3)).square().sum(1))
 
 # %% ../nbs/03b_gradients.ipynb #f8918d57

@@ -261,7 +261,7 @@ def _instance(
     scores[np.arange(len(rows)), samples.y[rows]] = -np.inf
     return scores.argmax(1)
 
-# %% ../nbs/01_hardness_types.ipynb #da71bf8f
+# %% ../nbs/01_hardness_types.ipynb #84f78c7f
 def _out_of_fold(
     samples:Samples, # to be judged
     rng:np.random.Generator, # of the folds
@@ -276,7 +276,7 @@ def _out_of_fold(
         for rows in _pieces(np.flatnonzero(fold == k)): logits[rows] = model(samples.normalize(samples.x[rows])).numpy()
     return logits
 
-# %% ../nbs/01_hardness_types.ipynb #6e51d6cf
+# %% ../nbs/01_hardness_types.ipynb #a4e0b5d7
 def _near_the_boundary(
     samples, rng, severity, # as a hardness type gets them
     confusion:np.ndarray|None=None, # [N, K] probabilities of a model that has not seen the samples
@@ -292,7 +292,7 @@ def _near_the_boundary(
     rank = np.argsort(np.argsort(own - scores.max(1), kind="stable"))
     return np.exp(-severity * rank / max(len(samples) - 1, 1))
 
-# %% ../nbs/01_hardness_types.ipynb #4cb6bd3a
+# %% ../nbs/01_hardness_types.ipynb #af9d9b5b
 @HARDNESS_TYPES.register(
     "borderline", group="mislabeled", alters="label", severity=10., severities=(3., 10., 30.),
     meaning="log of how much likelier the smallest margin is than the largest", chances=_near_the_boundary)
@@ -753,13 +753,13 @@ def _altered(plan:_Plan, samples:Samples, rows:np.ndarray, rng:np.random.Generat
     raise ValueError(f"the hardness type {plan.kind!r} gave {new.dtype} {new.shape}; expected {old.dtype} {expected}, "
                      f"a new {plan.made.alters} for each of {len(rows)} rows")
 
-# %% ../nbs/01_hardness_types.ipynb #5f46e06d
+# %% ../nbs/01_hardness_types.ipynb #a0a20129
 def _stream(plan:_Plan, seed:int, purpose:int)->np.random.Generator:
     "Random numbers of one type and seed: 0 for the choice of samples, 1 for what becomes of them."
     name = HARDNESS_TYPES.name_of(plan.made)  # the same by name, by address and by function
     return np.random.default_rng([seed, zlib.crc32(name.encode()), purpose])
 
-# %% ../nbs/01_hardness_types.ipynb #e718442f
+# %% ../nbs/01_hardness_types.ipynb #487f0d42
 def _order(
     plan:_Plan, # whose `chances` say how much likelier one sample is chosen than another
     samples:Samples, # untouched

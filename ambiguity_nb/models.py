@@ -107,8 +107,8 @@ def _refuse_trees(model, samples:Samples)->None:
     "Refuse what is no network, such as an estimator of scikit-learn."
     if isinstance(model, nn.Module): return
     networks = [k for k, build in MODELS.items() if _fits(build, samples) and not getattr(build, "staged", False)]
-    raise ValueError(f"model is a {type(model).__name__} and has no epochs or gradients; expected an nn.Module, here one "
-                     f"of {networks}. For boosted trees use `characterize_trees` (replay), or `ambiguity hardness`")
+    raise ValueError(f"model is a {type(model).__name__} and has no epochs or gradients; expected an nn.Module, here "
+                     f"one of {networks}. For boosted trees use `characterize_trees` (replay) or `ambiguity hardness`")
 
 # %% ../nbs/02_models.ipynb #b7013774
 def _predict(model, samples, batch_size, device, forward)->np.ndarray:
@@ -223,6 +223,23 @@ def resnet18(
         model.maxpool = nn.Identity()
         return model
 
+# %% ../nbs/02_models.ipynb #55601478
+@MODELS.register("tabular_mlp", for_images=False, sizes=lambda samples: {"n_features": samples.shape[0]})
+def tabular_mlp(
+    n_features:int, # F
+    n_classes:int, # K
+    hidden:tuple[int, ...]=(64, 64), # units of each hidden layer
+    dropout:float=.1, # probability that a hidden unit is dropped in training
+    seed:int=0, # of the initial weights
+)->nn.Module: # [B, F] -> [B, K]
+    "A multilayer perceptron for tables: ReLU and dropout after each hidden layer, plain logits."
+    with seeded(seed):
+        layers, width = [], n_features
+        for units in hidden:
+            layers += [nn.Linear(width, units), nn.ReLU(), nn.Dropout(dropout)]
+            width = units
+        return nn.Sequential(*layers, nn.Linear(width, n_classes))
+
 # %% ../nbs/02_models.ipynb #02f5f948
 class _Residual(nn.Module):
     "Two 3x3 convolutions whose result is added to the input, which a 1x1 convolution brings to the same size."
@@ -264,23 +281,6 @@ def _resnet_small(
         return nn.Sequential(*_conv(in_channels, widths[0], 3), nn.ReLU(), nn.MaxPool2d(2), *blocks,
                              nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_classes))
 
-# %% ../nbs/02_models.ipynb #55601478
-@MODELS.register("tabular_mlp", for_images=False, sizes=lambda samples: {"n_features": samples.shape[0]})
-def tabular_mlp(
-    n_features:int, # F
-    n_classes:int, # K
-    hidden:tuple[int, ...]=(64, 64), # units of each hidden layer
-    dropout:float=.1, # probability that a hidden unit is dropped in training
-    seed:int=0, # of the initial weights
-)->nn.Module: # [B, F] -> [B, K]
-    "A multilayer perceptron for tables: ReLU and dropout after each hidden layer, plain logits."
-    with seeded(seed):
-        layers, width = [], n_features
-        for units in hidden:
-            layers += [nn.Linear(width, units), nn.ReLU(), nn.Dropout(dropout)]
-            width = units
-        return nn.Sequential(*layers, nn.Linear(width, n_classes))
-
 # %% ../nbs/02_models.ipynb #88c55a52
 @MODELS.register("boosted_trees", staged=True, sizes=lambda samples: {})
 def _boosted_trees(
@@ -314,6 +314,13 @@ def build_model(
     if isinstance(model, nn.Module) or getattr(build, "staged", False): return model
     raise TypeError(f"model {getattr(build, '__name__', name)!r} returned a {type(model).__name__}; "
                     "expected an nn.Module")
+
+# %% ../nbs/02_models.ipynb #038698e9
+def _build_network(name:str|Callable, samples:Samples, seed:int)->nn.Module:
+    "As `build_model`, where an estimator will not do."
+    model = build_model(name, samples, seed=seed)
+    _refuse_trees(model, samples)
+    return model
 
 # %% ../nbs/02_models.ipynb #a66a451f
 def _sizes(build:Callable, name:str, samples:Samples)->dict:

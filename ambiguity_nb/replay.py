@@ -49,7 +49,7 @@ def _feed(scores:ScoreSet, logits, y:np.ndarray, embeddings=None, probs:bool=Fal
         scores.train_batch(*batch)
         scores.eval_batch(*batch, features)
 
-# %% ../nbs/04d_replay.ipynb #c949847c
+# %% ../nbs/04d_replay.ipynb #a5aa1505
 def _play(
     scores:ScoreSet, # not yet started
     stages:Iterable, # arrays [N, K], of each epoch or round
@@ -107,10 +107,10 @@ def replay(
     if not isinstance(samples, Samples): samples = _bare_samples(logits[-1], y, probs, ids, classes)
     given = "given probabilities of" if probs else "given logits of"
     watching.said = {"evaluation pass after": given, "training steps, before each update": f"{given} each epoch",
-                     "snapshots of the last": f"{given} the last", "embeddings after": "given embeddings of"}
+                     "embeddings after": "given embeddings of"}
     return _play(watching, logits, len(logits), samples, keep, embeddings=embeddings, probs=probs)
 
-# %% ../nbs/04d_replay.ipynb #2d94a98c
+# %% ../nbs/04d_replay.ipynb #4a3f8768
 def _numbered(logits:np.ndarray, y:np.ndarray, classes:Sequence[str]|None)->tuple[np.ndarray, Sequence[str]|None]:
     "Labels as numbers of columns, and the names of these; names are looked up, and integers stay what they are."
     y = np.asarray(np.asarray(y).tolist())       # an array of objects has the type of what it holds
@@ -220,13 +220,13 @@ def characterize_trees(
     watching, x = _feedable(scores, {"train", "eval"}), samples.x.reshape(len(samples), -1)
     estimator = _fitted(estimator, x, samples)
     n_rounds = sum(1 for _ in _staged_probs(estimator, x[:1]))
-    watching.said = {"evaluation pass after": "predictions after", "snapshots of the last": "predictions of the last",
+    watching.said = {"evaluation pass after": "predictions after",
                      "training steps, before each update": "predictions after each round", "epoch": "round"}
     found = _play(watching, _all_classes(estimator, x, samples), n_rounds, samples, keep, probs=True)
     found.model = estimator
     return found
 
-# %% ../nbs/04d_replay.ipynb #01b3c543
+# %% ../nbs/04d_replay.ipynb #eee6e5ff
 def _all_classes(estimator, x:np.ndarray, samples:Samples)->Iterator[np.ndarray]: # T arrays [N, K]
     "Probabilities after every round, zero for classes that the estimator has never seen."
     for stage in _staged_probs(estimator, x):

@@ -192,7 +192,7 @@ def _plot_settling(
     ax.legend(ncols=1, loc="center left", bbox_to_anchor=(1, .5))
     return ax
 
-# %% ../nbs/04c_score_plots.ipynb #07051dea
+# %% ../nbs/04c_score_plots.ipynb #34421f5f
 def _aurocs_by_epoch(
     result:Characterization, # made with `keep=["by_epoch"]`
     flags:np.ndarray, # [N] bool, samples known to be hard
@@ -211,7 +211,7 @@ def _aurocs_by_epoch(
     noted = {name: list(map(auroc, rows)) for name, rows in result.by_epoch.items()}
     return pd.DataFrame(later | noted, index=pd.RangeIndex(1, n_epochs + 1, name="epoch"))
 
-# %% ../nbs/04c_score_plots.ipynb #deafd503
+# %% ../nbs/04c_score_plots.ipynb #8d15f7b6
 def _draw_by_epoch(
     table:pd.DataFrame, # AUROC, by epoch and score
     sees_labels:dict[str, bool], # by score
@@ -220,7 +220,8 @@ def _draw_by_epoch(
 )->Axes: # the axes drawn on
     "A line per score: solid for those that look at labels, dashed for those that do not."
     ax = new_axes(ax, 8, 4.6)
-    ax.axhspan(.5 - band, .5 + band, color="0.88", label="random")
+    for i, edge in enumerate((.5 - band, .5 + band)):
+        ax.axhline(edge, color="black", linestyle=":", linewidth=1, label=None if i else "random")
     for i, name in enumerate(table):
         style = {"color": PALETTE[i % len(PALETTE)], "marker": "os^Dv"[i // len(PALETTE) % 5], "markersize": 4}
         if table[name].notna().sum() == 1: style |= {"marker": "x", "markersize": 7, "linestyle": "none"}
@@ -230,12 +231,12 @@ def _draw_by_epoch(
     ax.legend(ncols=1, loc="center left", bbox_to_anchor=(1, .5), fontsize=8)
     return ax
 
-# %% ../nbs/04c_score_plots.ipynb #2576801b
+# %% ../nbs/04c_score_plots.ipynb #3515c712
 @patch
 def plot_by_epoch(
     self:Characterization, # made with `keep=["by_epoch"]`
     flags:np.ndarray, # [N] bool, samples known to be hard
-    scores:Sequence[str]|None=None, # which; all but `random` when None
+    scores:Sequence[str]|None=None, # which; all but `random`, the last epoch's best first, when None
     ax:Axes|None=None, # drawn on; a new figure when None
 )->Axes: # the axes drawn on
     """AUROC of every score after each epoch, and the band in which 95 of 100 random rankings lie.
@@ -244,7 +245,8 @@ def plot_by_epoch(
     """
     table, n_hard = _aurocs_by_epoch(self, flags), int(np.sum(flags))
     for name in scores or (): check_choice(name, list(table), "score")
-    shown = list(scores) if scores is not None else [name for name in table if self[name].measured != "nothing"]
+    informed = [name for name in table.iloc[-1].sort_values(ascending=False).index if self[name].measured != "nothing"]
+    shown = informed if scores is None else list(scores)
     n_rest = len(self.samples) - n_hard
     band = 1.96 * np.sqrt((n_hard + n_rest + 1) / (12 * n_hard * n_rest))      # of the Mann-Whitney statistic
     return _draw_by_epoch(table[shown], {name: self[name].sees_labels for name in shown}, band, ax)

@@ -25,7 +25,7 @@ from .core import Registry, Result, check_choice, checksum, patch, resolve_devic
 from .data import Samples
 from .gradients import gradient_batches
 from .models import (
-    build_model, check_classifier, evaluating, logits_and_embeddings, model_device, predict_logits)
+    _build_network, check_classifier, evaluating, logits_and_embeddings, model_device, predict_logits)
 from .training import Hook, Training, fit
 
 # %% ../nbs/04_scores.ipynb #686235d0
@@ -146,7 +146,7 @@ class Score(Hook):
         "Further columns for the table, such as groups."
         return {}
 
-# %% ../nbs/04_scores.ipynb #37c81bb3
+# %% ../nbs/04_scores.ipynb #50a24009
 def _in_parts(event:Callable)->Callable:
     "An event that gets a batch in parts where it holds a sample twice."
     @functools.wraps(event)
@@ -319,7 +319,7 @@ class ScoreSet(Hook):
         if event != "eval_batch": return super().listens(event)
         return self.dynamics == "eval" and any({"eval", "embeddings"} & set(s.needs) for s in self.scores)
 
-# %% ../nbs/04_scores.ipynb #71963f97
+# %% ../nbs/04_scores.ipynb #dce7d5d6
 def _without_evaluation(scores:ScoreSet)->None:
     "Refuse scores that logits of training steps do not suffice for, and say where the others are measured."
     def without_embeddings(score):
@@ -327,7 +327,7 @@ def _without_evaluation(scores:ScoreSet)->None:
             raise ValueError(f"{[score.name]} need embeddings, which training steps do not give; "
                              "leave them out, or use dynamics='eval'")
     scores.ask(without_embeddings)
-    scores.said = {"evaluation pass after": "training steps of", "snapshots of the last": "training steps of the last"}
+    scores.said = {"evaluation pass after": "training steps of"}
 
 # %% ../nbs/04_scores.ipynb #d866b696
 @patch
@@ -545,7 +545,7 @@ class Characterization(Result):
         without = "".join(f"<p>{html.escape(line)}</p>" for line in _without(self))
         return f"<p>{size}</p>{self.summary().to_html()}{without}"
 
-# %% ../nbs/04_scores.ipynb #be253b74
+# %% ../nbs/04_scores.ipynb #42911207
 def _without(result:Characterization)->list[str]:
     "A line for each score that could not run."
     return [f"{name} was left out: {why}" for name, why in result.left_out.items()]
@@ -633,14 +633,14 @@ def _score_result(samples:Samples, name:str, runs:Sequence[ScoreSet])->ScoreResu
     facts = last.harder, last.finds_mislabeled, last.baseline, measured, last.sees_labels, tuple(last.learned_from)
     return ScoreResult(values, hardness, ambiguity, columns, *facts)
 
-# %% ../nbs/04_scores.ipynb #e2e4806c
+# %% ../nbs/04_scores.ipynb #6066c0f9
 def _mean_columns(runs:Sequence[Score], values:np.ndarray, ambiguity:np.ndarray|None)->dict[str, np.ndarray]:
     "A score's further columns, from numbers averaged over runs, so that they agree with the values beside them."
     facts = [score.facts() for score in runs]
     means = {name: np.mean([run[name] for run in facts], 0) for name in facts[0]}
     return runs[-1].columns(values.mean(0), None if ambiguity is None else ambiguity.mean(0), means)
 
-# %% ../nbs/04_scores.ipynb #a3a29642
+# %% ../nbs/04_scores.ipynb #5775dd54
 def _measured(scores:ScoreSet, name:str)->str:
     "Where a score was measured, in the words that are true of how this set was fed."
     text = scores[name].measured
@@ -662,7 +662,7 @@ def _builder(
 )->Callable[[int], nn.Module]: # from a seed to a fresh model
     "How to get a model for each run."
     if not isinstance(model, nn.Module):
-        if isinstance(model, str) or callable(model): return lambda seed: build_model(model, samples, seed=seed)
+        if isinstance(model, str) or callable(model): return lambda seed: _build_network(model, samples, seed)
         raise TypeError(f"model is a {type(model).__name__}; "
                         "expected an nn.Module, a model name or a function that builds one")
     if runs == 1: return lambda seed: copy.deepcopy(model)
@@ -712,7 +712,7 @@ class _ByEpoch(Hook):
             for epoch, hardness in epochs.items(): rows[name][epoch - 1] = hardness.numpy()
         return rows
 
-# %% ../nbs/04_scores.ipynb #e80e5394
+# %% ../nbs/04_scores.ipynb #4f47c508
 def _settling(by_epoch:dict[str, np.ndarray])->pd.DataFrame: # index: epoch, a column per score
     "Spearman correlation of each epoch's hardness with that of the last epoch."
     frames = {name: pd.DataFrame(rows.T, columns=range(1, len(rows) + 1)).dropna(axis=1).rank()
@@ -752,14 +752,14 @@ def _judge_from_outside(scores:ScoreSet, build:Callable, samples:Samples, traini
         for score in blind:
             if score.folds == folds: score.take_probs(torch.arange(len(samples)), probs, torch.from_numpy(samples.y))
 
-# %% ../nbs/04_scores.ipynb #8d9eab23
+# %% ../nbs/04_scores.ipynb #a022c518
 class _DuringFit(ScoreSet):
     "A set of scores that waits with the trained model until all hooks are through."
 
     def after_fit(self, model:nn.Module, samples:Samples)->None:
         "Not yet."
 
-# %% ../nbs/04_scores.ipynb #195b7375
+# %% ../nbs/04_scores.ipynb #ee8291d0
 class _Seen(Hook):
     "Which weights the evaluation pass of an epoch sees."
     order = -2
@@ -774,12 +774,12 @@ class _Seen(Hook):
 
     def load_state_dict(self, state:dict)->None: self.weights = state["weights"]
 
-# %% ../nbs/04_scores.ipynb #c22d7086
+# %% ../nbs/04_scores.ipynb #f08b7e53
 def _fingerprint(model:nn.Module)->int:
     "A number that differs between weights that differ."
     return checksum(*(np.atleast_1d(value.detach().float().cpu().numpy()) for value in model.state_dict().values()))
 
-# %% ../nbs/04_scores.ipynb #250ca376
+# %% ../nbs/04_scores.ipynb #50c1667f
 def _end(scores:ScoreSet, model:nn.Module, samples:Samples, seen:_Seen, seed:int)->None:
     "What is measured on the trained model; scores of the last epoch again, where a hook has changed the weights since."
     late = [score for score in scores if score.at_end and {"eval", "embeddings"} & set(score.needs)]
@@ -790,14 +790,14 @@ def _end(scores:ScoreSet, model:nn.Module, samples:Samples, seen:_Seen, seed:int
             again.evaluate(model, samples)
         ScoreSet.after_fit(scores, model, samples)
 
-# %% ../nbs/04_scores.ipynb #cbde2873
+# %% ../nbs/04_scores.ipynb #e5f53e82
 def _tell(scores:ScoreSet, training:Training, seed:int)->None:
     "What a score may want to know of a run: its batch size and, to draw numbers, its seed."
     for score in scores:
         score.batch_size = training.batch_size
         if score.draws and score.seed is None: score.seed = seed
 
-# %% ../nbs/04_scores.ipynb #c9c5696a
+# %% ../nbs/04_scores.ipynb #8ec68a7d
 def _knowledge(model:nn.Module, samples:Samples)->tuple[bool, float, float]: # far above chance?, accuracy, chance
     "Whether a model knows up to 2,000 of the samples; chance is the share of the largest class."
     rows = np.sort(np.random.default_rng(0).permutation(len(samples))[:2000])
@@ -809,7 +809,7 @@ def _knowledge(model:nn.Module, samples:Samples)->tuple[bool, float, float]: # f
     known = accuracy > chance + margin and sureness > guess + .125 * (1 - guess)
     return bool(known), accuracy, chance
 
-# %% ../nbs/04_scores.ipynb #9cc5d347
+# %% ../nbs/04_scores.ipynb #b0b29425
 def _check_fresh(scores:ScoreSet, model:nn.Module, samples:Samples)->None:
     "Warn of a module that knows the samples before training; refuse it where it is to judge samples out of sample."
     known, accuracy, chance = _knowledge(model, samples)

@@ -153,8 +153,8 @@ def _xray(
     folder = _folder(data_folder)
     if (folder / "images-224").is_dir(): folder = folder / "images-224"
     listed, y, finding = _xray_labels(folder)
-    missing = [name for name in listed if not (folder / name).is_file()]
-    if missing: raise FileNotFoundError(_no_xrays(folder, f"lacks {len(missing)} of {len(listed)} images, {missing[0]}"))
+    if missing := [name for name in listed if not (folder / name).is_file()]:
+        raise FileNotFoundError(_no_xrays(folder, f"lacks {len(missing)} of {len(listed)} images, {missing[0]}"))
     x = _read_images([folder / name for name in listed], size, 1, progress)
     return from_arrays(x, y, (f"no {finding}", finding), "xray", listed)
 
@@ -487,7 +487,7 @@ def _read_npz(path:Path, source:Source)->Samples:
         if lacking := {"x", "y"} - set(arrays):
             raise ValueError(f"{str(path)!r} holds {sorted(arrays)} and lacks {sorted(lacking)}")
         y, classes = arrays["y"], arrays.get("classes")
-        if classes is None and y.dtype.kind != "f": y, classes = _labels(y)                # `from_arrays` refuses floats
+        if classes is None and y.dtype.kind != "f": y, classes = _labels(y)            # `from_arrays` refuses floats
         return from_arrays(arrays["x"], y, classes, path.stem, arrays.get("ids"))
 
 # %% ../nbs/00b_sources.ipynb #d2a72bd7

@@ -38,8 +38,9 @@ def test_resnet_small_takes_small_images(shape):
 
 
 def test_resnet_small_refuses_what_is_too_small():
-    with pytest.raises(ValueError, match="at least 16 pixels, got 8x8"): build_model("resnet_small", load_samples("digits"))
-    with pytest.raises(ValueError, match="does not fit 'wine'"): build_model("resnet_small", load_samples("wine"))
+    digits, wine = load_samples("digits"), load_samples("wine")
+    with pytest.raises(ValueError, match="at least 16 pixels, got 8x8"): build_model("resnet_small", digits)
+    with pytest.raises(ValueError, match="does not fit 'wine'"): build_model("resnet_small", wine)
 
 
 def test_gradients_of_resnet_small_are_exact():
@@ -71,7 +72,7 @@ def test_trees_come_unfitted_and_keep_their_rounds():
         assert result.model.n_iter_ == 4 and not hasattr(trees, "classes_")
         assert (result.model.predict(samples.x.reshape(len(samples), -1)) == samples.y).mean() > .8
     rows = np.random.default_rng(0).normal(size=(10_500, 2)).astype(np.float32)
-    many = from_arrays(rows, (rows[:, 0] > 0).astype(int))                    # where scikit-learn would hold a tenth out
+    many = from_arrays(rows, (rows[:, 0] > 0).astype(int))                  # where scikit-learn would hold a tenth out
     assert build_model("boosted_trees", many, n_rounds=15).fit(many.x, many.y).n_iter_ == 15
 
 
@@ -85,11 +86,11 @@ def test_staged_is_a_fact_of_trees_only():
     lambda samples, folder: check_classifier(build_model("boosted_trees", samples), samples),
 ])
 def test_where_a_network_is_needed_trees_are_refused_in_words(use, tmp_path):
-    with pytest.raises(ValueError, match=r"expected an nn.Module, here one of \['tabular_mlp'\].*characterize_trees"):
+    with pytest.raises(ValueError, match=r"expected an nn.Module, here one of \['tabular_mlp'(?!.*'boosted).*characterize_trees"):
         use(load_samples("wine"), tmp_path)
 
 
 def test_the_command_refuses_trees_before_it_writes(tmp_path):
-    with pytest.raises(ValueError, match=r"'boosted_trees' is no network.*choose from \['cnn'.*'tabular_mlp'\]"):
+    with pytest.raises(ValueError, match=r"'boosted_trees' is no network.*choose from \['cnn'(?!.*boosted).*'tabular_mlp'"):
         classifier(Source("wine"), run=RunFolder(run_folder=tmp_path), model="boosted_trees", progress=False)
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from torch import nn
 from ambiguity_nb.data import Samples, from_arrays
 from ambiguity_nb.gradients import gradient_norms, label_gradients
 from ambiguity_nb.hardness_types import inject
-from ambiguity_nb.models import build_model, evaluating
+from ambiguity_nb.models import MODELS, build_model, evaluating
 from ambiguity_nb.replay import characterize_trees, replay
 from ambiguity_nb.score_gallery import _dropout_members, margin
 from ambiguity_nb.scores import SCORES, Running, Score, ScoreSet, _knowledge, characterize
@@ -391,6 +391,20 @@ def test_names_as_labels_in_replay():
     with pytest.raises(ValueError, match="'cat' is not among"): replay(logits, names, "loss", classes=list("abc"))
 
 
+def test_the_command_says_what_it_left_out_and_scores_boosted_trees(tmp_path):
+    from ambiguity_nb.jobs.hardness import Scoring, hardness
+    from ambiguity_nb.jobs.run import RunFolder
+    from ambiguity_nb.sources import Source
+
+    brief = hardness(Source("wine"), Scoring(), Training(n_epochs=1), RunFolder("brief", tmp_path), progress=False)
+    assert "Left out: vog" in brief.read_text()
+    if "boosted_trees" not in MODELS: pytest.skip("no boosted trees among the models")
+    with pytest.raises(ValueError, match="fitted once"): Scoring("boosted_trees", runs=2)
+    page = hardness(Source("wine"), Scoring("boosted_trees"), Training(n_epochs=5), RunFolder("trees", tmp_path),
+                    progress=False)
+    assert "Left out: prototypicality" in page.read_text() and "5 rounds" in page.read_text()
+
+
 def test_runs_differ_and_average(planted):
     both = characterize(small, planted.samples, ["aum", "data_iq"], Training(n_epochs=2), runs=2)
     assert not np.array_equal(*both.runs("aum"))
@@ -628,7 +642,8 @@ def test_augmentations_are_addressed_by_seed_and_index(planted):
         model = build_model(name, samples, seed=0)
         other = Batched(**{k: getattr(samples, k) for k in samples.__dataclass_fields__})
         values = {}
-        for key, part, seed in (("a", samples, 3), ("b", other, 3), ("c", samples, 4), ("d", samples, None), ("e", samples, 0)):
+        asked = (("a", samples, 3), ("b", other, 3), ("c", samples, 4), ("d", samples, None), ("e", samples, 0))
+        for key, part, seed in asked:
             score = SCORES["allsh"](seed=seed)
             score.start(len(part), part.n_classes, 1)
             score.after_fit(model, part)

@@ -28,7 +28,8 @@ from .run import Run, RunFolder, open_run
 # %% ../../nbs/jobs/benchmark.ipynb #96fa1d67
 def _figures(store:Store, cells:pd.DataFrame)->Iterator[tuple[str, str, Callable]]:
     "Heading, what to see and how to draw it, of every figure of a report."
-    floor = "White is the random floor, purple below it; ± is half of the 95 % interval. Below the line: baselines."
+    floor = ("White is the random floor, purple below it; ± is half of the 95 % interval. Below the first line: scores "
+             "that look at no label; below the next: baselines.")
     yield "AUROC by type", f"Mean over data sets, models, shares and seeds. {floor}", lambda: plot_heatmap(cells)
     yield ("AUPRC by type", f"Average precision, whose random floor is the share of hard samples. {floor}",
            lambda: plot_heatmap(cells, "auprc"))
@@ -38,15 +39,18 @@ def _figures(store:Store, cells:pd.DataFrame)->Iterator[tuple[str, str, Callable
         yield ("Against severity", "The same as samples become harder; bands are 95 % intervals.",
                lambda: plot_curves(cells[cells["severity"].notna()], "severity"))
     for group in cells["group"].unique():
-        yield (f"Ranks: {group}", "Critical differences: scores joined by a bar cannot be told apart (Nemenyi, 5 %); "
+        yield (f"Ranks: {group}", "Scores joined by a bar cannot be told apart within blocks (5 %, Holm's correction); "
                "the best is at the left.", lambda group=group: Ranks.of(cells, group).plot(group))
     if "ambiguous" in set(cells["kind"]):
         yield ("Ambiguity against hardness", "The same scores asked two questions: how hard, and how ambiguous. "
                "Intervals are 95 %.", lambda: plot_intervals(_two_questions(cells), "question", "AUROC", floor=.5))
     yield from _figures_of_samples(store, cells)
     hardness = cells[cells["by"] == "hardness"]
-    yield ("Cost", "Seconds each score adds to a training, with 95 % intervals.",
+    yield ("Cost", "Seconds each score adds to a training; the lines hold 95 % of the trainings.",
            lambda: plot_intervals(summarize(hardness, (), "score_seconds"), label="seconds beyond the training"))
+    if "by_epoch_auroc" in cells and cells["by_epoch_auroc"].notna().any():
+        yield ("Against the epoch", "What the five best scores find after each epoch; bands are 95 % intervals.",
+               lambda: plot_curves(cells, "epoch"))
     yield ("Seeds", "Standard deviation of AUROC when only the injected samples change, and when only the model's seed "
            "does, with 95 % intervals.", lambda: plot_intervals(seed_spread(cells), "varied", "deviation of AUROC"))
 
@@ -63,7 +67,7 @@ def _figures_of_samples(store:Store, cells:pd.DataFrame)->Iterator[tuple[str, st
     "The figures that need every sample's scores."
     if not store.settings["keep_scores"]: return
     yield ("Stability", "Rank correlation between trainings on the same data that differ in the model's seed only; "
-           "intervals over pairs of trainings.", lambda: plot_intervals(
+           "95 % intervals where blocks can be drawn again.", lambda: plot_intervals(
                score_stability(store, cells, ()).query("by == 'hardness'"), label="Spearman correlation"))
     yield ("Agreement", "Rank correlation between scores of one training, in hundredths; like scores side by side.",
            lambda: plot_score_agreement(score_agreement(store, cells)))
@@ -81,8 +85,12 @@ def benchmark_report(
     said = Conclusions.of(cells)
     report = Report(title, said.sentence, _numbers(cells, len(failed)), run)
     also = [", ".join(names) for names in said.frame["also"]]
-    table = said.frame[["best", "by", "auroc", "low", "high"]].round(3).assign(**{"not clearly worse": also})
+    columns = ["best", "by", "auroc", "low", "high", "n", "baseline", "lead", "norm"]
+    table = said.frame[columns].round(3).rename(columns={"n": "blocks"}).assign(**{"not clearly worse": also})
     report.add("Conclusion", " ".join(said.frame["text"]), table=table)
+    by_kind = Conclusions.of(cells, "kind").frame[[*columns, "advice"]].round(3).rename(columns={"n": "blocks"})
+    report.add("Conclusion by type", "lead: how far the best is ahead of the best baseline; norm: the AUROC of the "
+               "norm of the input alone, in the better direction.", table=by_kind)
     if beware := " ".join(filter(None, said.frame["beware"])): report.add("Beware of the pixels", beware)
     missing = [why for i, figure in enumerate(_figures(store, cells)) if (why := _draw(report, i, *figure))]
     if missing: report.add("Not shown", " ".join(missing))
@@ -93,7 +101,8 @@ def benchmark_report(
 def _numbers(cells:pd.DataFrame, n_failed:int)->dict[str, str]:
     "What stands on top of a report."
     trainings = cells.drop_duplicates(["dataset", "model", "kind", "prop", "severity", "data_seed", "model_seed"])
-    return {"trainings": f"{len(trainings):,}", "hardness types": str(cells["kind"].nunique()),
+    return {"trainings": f"{len(trainings):,}", "blocks (data sets x data seeds)": str(len(
+        cells[["dataset", "data_seed"]].drop_duplicates())), "hardness types": str(cells["kind"].nunique()),
             "scores, baselines among them": str(cells["score"].nunique()),
             "hours of computing": f"{trainings['cell_seconds'].sum() / 3600:.1f}", "failed trainings": str(n_failed)}
 

@@ -109,10 +109,10 @@ def _draw_agreement(report:Report, result:Characterization)->None:
         "blocks disagree, look at both ends.",
         lambda figure: plot_rank_agreement(result, ax=figure.subplots()), (7.5, 6.4))
 
-# %% ../../nbs/jobs/hardness.ipynb #2f6f56f1
+# %% ../../nbs/jobs/hardness.ipynb #806685f8
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/hardness.ipynb #f9fa1900
+# %% ../../nbs/jobs/hardness.ipynb #9bd32786
 def _scored(samples:Samples, scoring:Scoring, training:Training, folder:Path, seed:int, **how)->Characterization:
     "Every score of one training, or of several."
     model = scoring.model or ("lenet" if samples.is_image else "tabular_mlp")

@@ -16,10 +16,10 @@ and, as controls for what is not ambiguity,
 - generated, sure: images of the GAN that the referee is sure of, with the label that it gives
 - mixtures of one class: half and half of two images of the label's class
 
-Writes beside this file: results.parquet, a row per (pair, origin, data_seed, score, by) with the AUROC among the images of
-the two classes and 100 bootstrap draws of it, the same resamples for all scores of one data set; referees.parquet, what
-both referees say of the images; images.npz, some of them. The GAN is kept in --folder and found again there. About 20
-minutes a pair on one core.
+Writes beside this file: results.parquet, a row per (pair, origin, data_seed, score, by) with the AUROC among the images
+of the two classes and 100 bootstrap draws of it, the same resamples for all scores of one data set; referees.parquet,
+what both referees say of the images; images.npz, some of them. The GAN is kept in --folder and found again there.
+About ten minutes a pair on one core.
 """
 import argparse
 from pathlib import Path
@@ -122,7 +122,8 @@ def from_generator(generator, referee: Referee, samples: Samples) -> dict:
         x = samples.denormalize(generate(generator, z=draw_noise(2000, generator.z_dim, seed)))
         p = referee(x)
         near = np.abs(p - .5) <= .1
-        for name, chosen in (("ambiguous", near), ("sure 1", p > .99), ("sure 0", p < .01)): kept[name].append(x[chosen])
+        for name, chosen in (("ambiguous", near), ("sure 1", p > .99), ("sure 0", p < .01)):
+            kept[name].append(x[chosen])
         kept["p"].append(p[near])
         if sum(map(len, kept["p"])) >= N_SEEDS * N_FLAGS: break
     print(f"{sum(map(len, kept['p']))} ambiguous images among {2000 * (seed + 1)} generated", flush=True)
@@ -146,8 +147,8 @@ def judge(found, keep: np.ndarray, flags: np.ndarray, seed: int) -> list[dict]:
         if found[name].ambiguity is not None: said["ambiguity"] = found.ambiguity(name)
         for by, values in said.items():
             auroc, draws = draws_of(values[keep], flags[keep], seed)
-            rows.append({"score": name, "by": by, "baseline": found[name].baseline, "auroc": auroc, "auroc_draws": draws,
-                         "n": int(keep.sum()), "n_flagged": int(flags[keep].sum())})
+            rows.append({"score": name, "by": by, "baseline": found[name].baseline, "auroc": auroc,
+                         "auroc_draws": draws, "n": int(keep.sum()), "n_flagged": int(flags[keep].sum())})
     return rows
 
 

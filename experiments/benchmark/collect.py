@@ -14,7 +14,7 @@ import yaml
 from ambiguity_nb.benchmark import Grid, Store
 from ambiguity_nb.benchmark_figures import score_agreement, score_stability
 
-here, n_draws = Path(__file__).parent, 50
+here, n_draws = Path(__file__).parent, 40
 
 
 def small(frame):
@@ -28,7 +28,7 @@ def small(frame):
 def write(frame, name):
     "One file, and its size."
     path = here / "results" / f"{name}.parquet"
-    small(frame).to_parquet(path, compression="zstd", index=False)
+    small(frame).to_parquet(path, compression="zstd", compression_level=19, index=False)
     print(f"{path.name}: {len(frame)} rows, {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -1,9 +1,10 @@
-"""What scores see of two types of hardness that notebook 01 explains: `atypical` rows of tables and `borderline` labels.
+"""What scores see of two types of hardness of notebook 01: `atypical` rows of tables and `borderline` labels.
 
     python experiments/known_hardness/injected.py atypical
     python experiments/known_hardness/injected.py borderline
 
-write atypical.csv and borderline.csv: a row per data set, type, severity, columns moved, seed and score.
+write atypical.csv and borderline.csv: a row per data set, type, severity, columns moved, seed and score. What a file
+holds already is not computed again; delete it to begin anew.
 """
 import argparse
 import itertools
@@ -21,7 +22,8 @@ from ambiguity_nb.scores import characterize
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Training
 
-SCORES = ["aum", "loss", "el2n", "grand", "forgetting", "cleanlab", "prototypicality", "entropy", "input_norm", "random"]
+SCORES = ["aum", "loss", "el2n", "grand", "forgetting", "cleanlab", "prototypicality", "entropy", "input_norm",
+          "random"]
 
 
 def table(name) -> Samples:
@@ -57,20 +59,23 @@ def against(samples, rows, rng, severity, features):
 def borderline():
     "Wrong labels of three kinds, on digits and on a table."
     for name, model, n_epochs in (("mnist-5k", "lenet", 10), ("breast-cancer", "tabular_mlp", 30)):
-        kinds = [("adjacent", None), ("instance", None), *(("borderline", s) for s in HARDNESS_TYPES["borderline"].severities)]
-        for kind, severity in kinds:
+        levels = [("borderline", level) for level in HARDNESS_TYPES["borderline"].severities]
+        for kind, severity in [("adjacent", None), ("instance", None), *levels]:
             yield {"dataset": name, "kind": kind, "severity": severity}, table(name), kind, {}, model, n_epochs
 
 
 def main() -> None:
-    "Inject, train, evaluate; the table is written anew after each training."
+    "Inject, train, evaluate; the table is written anew after each setting."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=["atypical", "borderline"])
     parser.add_argument("--seeds", type=int, default=5, help="of data and training")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows, start = [], time.perf_counter()
+    path, start = Path(__file__).parent / f"{options.study}.csv", time.perf_counter()
+    rows = pd.read_csv(path).to_dict("records") if path.exists() else []
     for settings, samples, kind, given, model, n_epochs in globals()[options.study]():
+        known = {name: str(np.nan if value is None else value) for name, value in settings.items()}
+        if any(all(str(row[name]) == value for name, value in known.items()) for row in rows): continue
         for seed in range(options.seeds):
             made = inject(samples, kind, .1, settings["severity"], seed=seed, **given)
             result = characterize(model, made.samples, SCORES, Training(n_epochs=n_epochs), seed=seed, device="cpu")
@@ -78,7 +83,7 @@ def main() -> None:
                 hardness = result.hardness(score)
                 rows.append(settings | {"seed": seed, "score": score, "auroc": roc_auc_score(made.flags, hardness),
                                         "auprc": average_precision_score(made.flags, hardness)})
-        pd.DataFrame(rows).round(4).to_csv(Path(__file__).parent / f"{options.study}.csv", index=False)
+        pd.DataFrame(rows).round(4).to_csv(path, index=False)
         print(settings, f"{time.perf_counter() - start:.0f} s", flush=True)
 
 

@@ -2,8 +2,8 @@
 
     python experiments/known_hardness/mnist_test.py --seeds 5
 
-reads MNIST from the folder that AMBIGUITY_NB_DATA names and writes mnist-test-ranks.csv: for every reviewed image, score
-and seed the rank among all 10,000 (1 = hardest; ties share their mean rank).
+reads MNIST from the folder that AMBIGUITY_NB_DATA names and writes mnist-test-ranks.csv: for every reviewed image,
+score and seed the rank among all 10,000 (1 = hardest; ties share their mean rank).
 """
 import argparse
 import time
@@ -26,11 +26,12 @@ def main() -> None:
     parser.add_argument("--n_epochs", type=int, default=10, help="of each training")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    training = Training(n_epochs=options.n_epochs)
     samples, reviewed = load_samples("mnist", "test"), pd.read_csv(folder / "mnist-test.csv")["id"]
     tables = []
     for seed in range(options.seeds):
         start = time.perf_counter()
-        result = characterize("lenet", samples, list(SCORES), Training(n_epochs=options.n_epochs), seed=seed, device="cpu")
+        result = characterize("lenet", samples, list(SCORES), training, seed=seed, device="cpu")
         hardness = pd.DataFrame({name: result.hardness(name) for name in SCORES})
         ranks = hardness.rank(ascending=False).loc[reviewed].rename_axis("id").reset_index()
         tables.append(ranks.melt("id", var_name="score", value_name="rank").assign(seed=seed))
