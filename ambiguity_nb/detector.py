@@ -38,7 +38,7 @@ def _noisy_curves(
     found = characterize(model, noisy.samples, "last_loss", training, keep=["curves"], seed=seed)
     return np.ascontiguousarray(found.curves.T), noisy.flags
 
-# %% ../nbs/04e_detector.ipynb #c024e501
+# %% ../nbs/04e_detector.ipynb #bc617c90
 def _synthetic_curves(
     n:int=2000, # curves
     n_epochs:int=40, # T
@@ -61,7 +61,7 @@ def _synthetic_curves(
     logits += _remembering_noise(rng, n, n_epochs)
     return (1 / (1 + np.exp(-logits))).astype(np.float32), flags
 
-# %% ../nbs/04e_detector.ipynb #91884b8d
+# %% ../nbs/04e_detector.ipynb #41109e21
 def _remembering_noise(rng:np.random.Generator, n:int, n_epochs:int)->np.ndarray: # [n, T]
     "Gaussian noise of which each epoch keeps half of the one before; its size differs between samples."
     noise = rng.gamma(2, .3, n)[:, None] * rng.standard_normal((n, n_epochs))
@@ -124,7 +124,7 @@ _lessons = pd.DataFrame([  # the trainings that it learned from; nf is the width
     ("mlp", 64, "borderline", .1, 5e-4, 32), ("mlp", 128, "adjacent", .4, 2e-3, 64)],
     columns=["model", "nf", "kind", "prop", "lr", "batch_size"])
 
-# %% ../nbs/04e_detector.ipynb #8e7a5cb1
+# %% ../nbs/04e_detector.ipynb #fdd454f8
 def _lesson_curves(
     samples:Samples, # with right labels
     lessons:pd.DataFrame=_lessons, # a row per training: model, nf, kind, prop, lr, batch_size
@@ -163,7 +163,7 @@ def _make_detector(
                n_epochs=n_epochs, n_synthetic=n_synthetic, n_steps=n_steps, torch=torch.__version__.split("+")[0])
     return network
 
-# %% ../nbs/04e_detector.ipynb #e65bd271
+# %% ../nbs/04e_detector.ipynb #fba25894
 @contextmanager
 def _one_thread():
     "One thread of torch inside, so that sums are taken in one order; as many as before afterwards."
@@ -172,7 +172,7 @@ def _one_thread():
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/04e_detector.ipynb #89d55f27
+# %% ../nbs/04e_detector.ipynb #61120f8e
 def _spellings(name:str)->list[str]:
     "A data set's name and other spellings of it."
     return list(dict.fromkeys([name, name.replace("-", ""), name.replace("-", "_")]))
