@@ -452,14 +452,14 @@ class Ranks:
 
 # %% ../nbs/09b_benchmark_figures.ipynb #66bfaf28
 def _rankable(cells:pd.DataFrame, group, metric:str, by:str, baselines:bool)->_Units:
-    "Comparable scores in the units that all of them have; a score that few units have is left out."
+    "Comparable scores in the units that all of them have; a score that is missing in some blocks is left out."
     _check(cells, metric)
     groups = {group} if isinstance(group, str) else set(cells["group"]) if group is None else set(group)
     part = _balanced(_comparable(_merge_equal(cells[(cells["by"] == by) & cells["group"].isin(groups)])))
     units = _Units.of(part if baselines else part[~part["baseline"]], metric)
-    there = ~np.isnan(units.values)
-    often = there.sum(1) > there.shape[1] / 2
-    units = units.subset(there[often].all(0), often)
+    n_blocks = (~np.isnan(units.blocks()[0])).sum(1)
+    often = n_blocks >= .9 * n_blocks.max()
+    units = units.subset(~np.isnan(units.values[often]).any(0), often)
     n_blocks = len(units.frame[_block].drop_duplicates())
     if n_blocks >= 2 and len(units.names) >= 3: return units
     raise ValueError(f"{_count(len(units.names), 'score')} in {_count(n_blocks, 'block')}; ranks need at least "

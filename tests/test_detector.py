@@ -63,7 +63,10 @@ def test_benchmarks_judge_data_that_the_weights_have_not_met_or_are_marked():
     assert not {*BUNDLED} & {*learned}
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "FashionMNIST", "fashionmnist", "fashion_mnist", "fashion-mnist-5v7"])
+its_names = ["fashion-mnist", "FashionMNIST", "fashionmnist", "fashion_mnist", "fashion-mnist-5v7"]
+
+
+@pytest.mark.parametrize("name", its_names)
 def test_in_domain_use_warns_once_before_training(name):
     messages = caught(lambda: characterize("tabular_mlp", table(name), ["detector", "loss"], Training(n_epochs=3)))
     assert len(messages) == 1 and re.search("fitted on 'fashion-mnist'.*says nothing about other data", messages[0])

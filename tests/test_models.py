@@ -86,11 +86,13 @@ def test_staged_is_a_fact_of_trees_only():
     lambda samples, folder: check_classifier(build_model("boosted_trees", samples), samples),
 ])
 def test_where_a_network_is_needed_trees_are_refused_in_words(use, tmp_path):
-    with pytest.raises(ValueError, match=r"expected an nn.Module, here one of \['tabular_mlp'(?!.*'boosted).*characterize_trees"):
+    refusal = r"expected an nn.Module, here one of \['tabular_mlp'(?!.*'boosted).*characterize_trees"
+    with pytest.raises(ValueError, match=refusal):
         use(load_samples("wine"), tmp_path)
 
 
 def test_the_command_refuses_trees_before_it_writes(tmp_path):
-    with pytest.raises(ValueError, match=r"'boosted_trees' is no network.*choose from \['cnn'(?!.*boosted).*'tabular_mlp'"):
+    refusal = r"'boosted_trees' is no network.*choose from \['cnn'(?!.*boosted).*'tabular_mlp'"
+    with pytest.raises(ValueError, match=refusal):
         classifier(Source("wine"), run=RunFolder(run_folder=tmp_path), model="boosted_trees", progress=False)
     assert not list(tmp_path.iterdir())

@@ -43,9 +43,10 @@ def main(runs, *names):
         if len(cells) == 0: continue
         keys = ["dataset", "model", "kind", "prop", "severity", "data_seed", "model_seed"]
         once = cells.drop_duplicates(keys)
-        print(f"{path.stem}: {len(once)} of {len(grid.cells())} trainings, {once['cell_seconds'].sum() / 60:.0f} minutes")
+        minutes = once["cell_seconds"].sum() / 60
+        print(f"{path.stem}: {len(once)} of {len(grid.cells())} trainings, {minutes:.0f} minutes")
         if path.stem == "digits": write(score_agreement(store, cells), "agreement")
-        if path.stem == "seeds": write(score_stability(store, cells), "stability")
+        if path.stem == "seeds" and cells["model_seed"].nunique() > 1: write(score_stability(store, cells), "stability")
         write(cells, path.stem)
 
 

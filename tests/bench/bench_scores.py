@@ -55,7 +55,7 @@ def against_training(n: int, n_epochs: int, rounds: int) -> None:
     extra = [a / b - 1 for a, b in zip(times["all"], times["bare"], strict=True)]
     print(f"\nLeNet, {n} images ({samples.name}), {n_epochs} epochs, {rounds} rounds (medians)")
     print(f"  bare training            {bare:7.2f} s\n  with {len(found.names)} scores           {everything:7.2f} s   "
-          f"extra {statistics.median(extra):.2f} x bare (bar: 1.2), rounds {min(extra):.2f}..{max(extra):.2f}")
+          f"extra {statistics.median(extra):.2f} x bare (bar: 1), rounds {min(extra):.2f}..{max(extra):.2f}")
     cost = found.cost.assign(share=lambda c: c.seconds / bare).sort_values("seconds", ascending=False)
     print(cost[cost.seconds > .01 * bare].rename(columns={"share": "x bare"}).round(3).to_string())
     print(f"  accumulators of all scores: {cost.MB.sum():.0f} MB")
