@@ -596,8 +596,8 @@ def injected():
                   t in hardness_types().items() if k in _recorded_types}
 
 
-_recorded_types = ("uniform", "asymmetric", "adjacent", "instance", "id_covariate", "ood_covariate", "domain_shift",
-                   "far_ood", "zoom_shift", "crop_shift", "atypical", "ambiguous")
+_recorded_types = ("uniform", "asymmetric", "adjacent", "instance", "borderline", "id_covariate", "ood_covariate",
+                   "domain_shift", "far_ood", "zoom_shift", "crop_shift", "atypical", "ambiguous")
 
 
 def _made(made, before) -> dict:
@@ -862,7 +862,7 @@ def benchmarks():
 
 def benchmark_tables():
     "Tables made of the stored cells of the benchmark."
-    cells = pd.read_parquet(root / "experiments" / "benchmark" / "results" / "mnist-5k" / "cells.parquet")
+    cells = pd.read_parquet(root / "experiments" / "benchmark" / "results" / "digits.parquet")
     ranks, p = rank_scores(cells)
     summary = benchmark_summary(cells)
     return {**table(summary.sort_values(["score", "by", "kind"])[["mean", "low", "high"]], "summary: "),
