@@ -105,7 +105,8 @@ def test_own_samples_and_worker_processes(tmp_path, reference):
     seen = []
     cells = benchmark(grid, tmp_path, {"mine": wine}, n_jobs=2, after_cell=seen.append)
     assert numbers(cells).equals(numbers(benchmark(grid, tmp_path / "here", {"mine": wine}, n_jobs=1)))
-    drawn = ["dataset", "accuracy", "auroc_draws", *(c for c in cells if c.endswith(("_low", "_high", "_se")))]  # by the name
+    spread = [column for column in cells if column.endswith(("_low", "_high", "_se"))]
+    drawn = ["dataset", "accuracy", "auroc_draws", *spread]  # drawn by the name
     plain = [found[found["score"] != "random"].drop(columns=drawn) for found in (numbers(cells), reference)]
     assert plain[0].equals(plain[1])
     assert sorted(s["left"] for s in seen) == list(range(12))
