@@ -736,7 +736,8 @@ def _advice(row:dict)->str:
     if not max(row["low"], row["auroc"] if np.isnan(row["low"]) else 0) > .5: return "no score is better than chance"
     unbeaten = [] if row["beats"] or row["pixels"] and "input_norm" in row["baseline"] else [row["baseline"]]
     if row["pixels"]: unbeaten.append("the norm of the input alone")
-    if unbeaten: return "no score beats " + " or ".join(unbeaten)
+    leads = not row["beats"] and not row["pixels"] and row["lead_low"] > 0        # but not after the correction
+    if unbeaten: return f"no score {'clearly ' if leads else ''}beats " + " or ".join(unbeaten)
     if row["auroc"] < .7: return "no score is good"
     though = f", though the norm of the input tells {_listed(row['explained'])} as well" if row["explained"] else ""
     return f"use {_call(row['best'], row['by'])}{though}"
