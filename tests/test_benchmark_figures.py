@@ -209,7 +209,7 @@ def test_a_baseline_may_win_and_a_tie_is_no_victory():
     assert Conclusions.of(first).frame["advice"].iloc[0] == "no score beats first"
     assert Conclusions.of(second).frame["advice"].iloc[0] == "use first"
     unsure = paired(4, n_sets=1).assign(baseline=lambda c: c["score"] == "second")
-    unsure.loc[(unsure["score"] == "first") & (unsure["data_seed"] == 0), "auroc"] += .004     # ahead, not by a like amount
+    unsure.loc[(unsure["score"] == "first") & (unsure["data_seed"] == 0), "auroc"] += .004  # ahead, by unlike amounts
     found = Conclusions.of(unsure).frame.iloc[0]
     assert not found["beats"] and found["advice"] == ("no score clearly beats second" if found["lead_low"] > 0 else
                                                       "no score beats second")
