@@ -431,12 +431,12 @@ def test_the_interval_of_random_holds_chance(tmp_path):
 
 
 def test_scores_that_draw_keep_their_options_and_their_seed(tmp_path, monkeypatch):
-    (tmp_path / "my_scores.py").write_text(
+    (tmp_path / "few_scores.py").write_text(
         "from ambiguity_nb.scores import SCORES\n"
         "few = SCORES['conf_agree'](n_members=3, members='dropout').named('few')\n"
         "fixed = SCORES['random'](seed=7).named('fixed')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    grid = Grid("mnist-5k", "lenet", data_seeds=(0, 1), scores=("my_scores:few", "my_scores:fixed"), n_epochs=1,
+    grid = Grid("mnist-5k", "lenet", data_seeds=(0, 1), scores=("few_scores:few", "few_scores:fixed"), n_epochs=1,
                 n_bootstrap=0, max_samples=200)
     benchmark(grid, tmp_path / "store", n_jobs=1)
     samples = [Store(tmp_path / "store").samples(cell) for cell in grid.cells()]
