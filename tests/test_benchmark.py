@@ -430,19 +430,29 @@ def test_the_interval_of_random_holds_chance(tmp_path):
     assert len(set(aurocs.round(6))) == len(aurocs) == 40 and low < .5 < high
 
 
-def test_scores_that_draw_keep_their_options_and_their_seed(tmp_path, monkeypatch):
-    (tmp_path / "few_scores.py").write_text(
-        "from ambiguity_nb.scores import SCORES\n"
-        "few = SCORES['conf_agree'](n_members=3, members='dropout').named('few')\n"
-        "fixed = SCORES['random'](seed=7).named('fixed')\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    grid = Grid("mnist-5k", "lenet", data_seeds=(0, 1), scores=("few_scores:few", "few_scores:fixed"), n_epochs=1,
-                n_bootstrap=0, max_samples=200)
+@pytest.fixture
+def own_scores(tmp_path, monkeypatch):
+    "A function that writes scores of one's own into a module which can be imported, and gives its name."
+    def write(name, text):
+        (tmp_path / f"{name}.py").write_text("from ambiguity_nb.scores import SCORES\n" + text)
+        monkeypatch.syspath_prepend(tmp_path)
+        return name
+    return write
+
+
+def test_scores_that_draw_keep_their_options_and_their_seed(tmp_path, own_scores):
+    module = own_scores("few_scores", (
+        "few, many = (SCORES['conf_agree'](n_members=n, members='dropout').named(f'of_{n}') for n in (3, 10))\n"
+        "fixed = SCORES['random'](seed=7).named('fixed')\n"))
+    scores = [f"{module}:{name}" for name in ("few", "many", "fixed")]
+    grid = Grid("mnist-5k", "lenet", data_seeds=(0, 1), scores=scores, n_epochs=1, n_bootstrap=0,
+                max_samples=200)
     benchmark(grid, tmp_path / "store", n_jobs=1)
     samples = [Store(tmp_path / "store").samples(cell) for cell in grid.cells()]
     n = len(samples[0])
     expected = np.random.default_rng(7).random(n).astype(np.float32)
     assert all(np.allclose(part["fixed:hardness"], expected) for part in samples)
+    assert not any(np.allclose(part["of_3:hardness"], part["of_10:hardness"]) for part in samples)
 
 
 def test_every_score_of_a_cell_is_judged_on_the_same_resamples(tmp_path):
@@ -460,13 +470,11 @@ def test_every_score_of_a_cell_is_judged_on_the_same_resamples(tmp_path):
     assert (pd.read_parquet(tmp_path / "cells.parquet")["auroc_draws"][0] == cells["auroc_draws"][0]).all()
 
 
-def test_rows_say_what_a_score_looks_at_and_where_it_was_learned(tmp_path, monkeypatch):
-    (tmp_path / "my_learned.py").write_text(
-        "from ambiguity_nb.scores import SCORES\n"
+def test_rows_say_what_a_score_looks_at_and_where_it_was_learned(tmp_path, own_scores):
+    module = own_scores("my_learned", (
         "class Learned(SCORES['last_loss']):\n"
-        "    'A score fitted on wines.'\n    name, learned_from = 'learned', ('wine',)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    grid = Grid(("wine", "breast-cancer"), "tabular_mlp", scores=("my_learned:Learned", "entropy", "last_loss"),
+        "    'A score fitted on wines.'\n    name, learned_from = 'learned', ('wine',)\n"))
+    grid = Grid(("wine", "breast-cancer"), "tabular_mlp", scores=(f"{module}:Learned", "entropy", "last_loss"),
                 n_epochs=1, n_bootstrap=0)
     cells = benchmark(grid, tmp_path / "store", n_jobs=1)
     marked = cells[cells["in_domain"]]
