@@ -80,6 +80,11 @@ def model_device(
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
+# %% ../nbs/02_models.ipynb #8af41adf
+def _channels_last(x:torch.Tensor)->torch.Tensor:
+    "Images in the memory layout in which a CPU convolves faster, and finds gradients by the input in half the time."
+    return x.to(memory_format=torch.channels_last) if x.ndim == 4 else x   # `contiguous` leaves one channel as it is
+
 # %% ../nbs/02_models.ipynb #0f8e4cab
 def check_classifier(
     model:nn.Module, # to be checked; unchanged

@@ -21,7 +21,7 @@ from torch import nn
 from .core import check_choice, seeded
 from .data import Samples
 from .gradients import gradient_batches, label_gradients
-from .models import evaluating, load_weights, model_device
+from .models import _channels_last, evaluating, load_weights, model_device
 from .scores import SCORES, Curves, Running, Score, label_probs
 
 # %% ../nbs/04b_score_gallery.ipynb #6269809a
@@ -671,8 +671,7 @@ class _ALLSH(Score):
 # %% ../nbs/04b_score_gallery.ipynb #9813867a
 def _log_probs(model:nn.Module, x:torch.Tensor)->torch.Tensor: # [B, K]
     "Logarithms of probabilities; images go in with their channels last, which is faster on a CPU."
-    if x.ndim == 4: x = x.to(memory_format=torch.channels_last)
-    return model(x).float().log_softmax(1)
+    return model(_channels_last(x)).float().log_softmax(1)
 
 # %% ../nbs/04b_score_gallery.ipynb #76d406c1
 def _augmented(score:_ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor, numbers:Iterator)->Iterator:

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from .core import Registry, checksum, load_state, resolve_device, save_state, seeded
 from .data import Samples
-from .models import check_classifier, evaluating, logits_and_embeddings, predict_logits
+from .models import _channels_last, check_classifier, evaluating, logits_and_embeddings, predict_logits
 
 # %% ../nbs/03_training.ipynb #36dbcf1b
 class Hook:
@@ -426,7 +426,7 @@ class _EvaluationPass(Hook):
 def _evaluate_batch(model:nn.Module, batch:tuple, listeners:Sequence[Hook], takers:Sequence[Hook])->None:
     "Logits and embeddings for the listeners, gradients for the takers."
     x, y, index = batch
-    if takers: x = (x.to(memory_format=torch.channels_last) if x.ndim == 4 else x).requires_grad_()   # twice as fast
+    x = _channels_last(x).requires_grad_(bool(takers))
     logits, embeddings = logits_and_embeddings(model, x)
     if takers:
         gradients, = torch.autograd.grad(logits.gather(1, y[:, None]).sum(), x)
