@@ -158,9 +158,10 @@ def _ghost_norms(model:nn.Module, x:torch.Tensor, y:torch.Tensor)->torch.Tensor:
             total.add_(_closed_forms[type(module)](module, a, d))
         output.register_hook(add)     # on the tensor, so that later in-place operations do no harm
 
+    x = _channels_last(model, x.detach())
     handles = [module.register_forward_hook(keep) for module in layers]
     try:
-        loss = F.cross_entropy(model(_channels_last(x.detach())), y, reduction="sum")
+        loss = F.cross_entropy(model(x), y, reduction="sum")
         torch.autograd.grad(loss, [_smallest_weight(layer) for layer in layers], allow_unused=True)
     finally:
         for handle in handles: handle.remove()
@@ -221,7 +222,7 @@ def label_gradients(
     Raises `ValueError` when the model lets no gradient through to its input.
     """
     with evaluating(model), torch.enable_grad():
-        x = _channels_last(x.detach()).requires_grad_()
+        x = _channels_last(model, x.detach()).requires_grad_()
         logits = model(x)
         grad = None
         if logits.requires_grad:

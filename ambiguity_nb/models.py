@@ -8,6 +8,7 @@ __all__ = ['MODELS', 'evaluating', 'logits_and_embeddings', 'embed', 'model_devi
            'load_weights', 'save_classifier', 'load_classifier']
 
 # %% ../nbs/02_models.ipynb #6b98fc7f
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,21 @@ def evaluating(
         yield model
     finally:
         for module, mode in modes: module.training = mode
+
+# %% ../nbs/02_models.ipynb #8af41adf
+_takes_channels_last = weakref.WeakKeyDictionary()  # by model
+
+# %% ../nbs/02_models.ipynb #8af41ae0
+def _channels_last(model:nn.Module, x:torch.Tensor)->torch.Tensor:
+    "Images with their channels last in memory, where a model takes them; else the input as it is."
+    if x.ndim != 4: return x
+    last = x.to(memory_format=torch.channels_last)   # `contiguous` leaves one channel as it is
+    if model not in _takes_channels_last:
+        with evaluating(model), torch.no_grad():
+            try: model(last[:2])
+            except RuntimeError: _takes_channels_last[model] = False
+            else: _takes_channels_last[model] = True
+    return last if _takes_channels_last[model] else x
 
 # %% ../nbs/02_models.ipynb #591637d2
 def logits_and_embeddings(
@@ -80,11 +96,6 @@ def model_device(
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
-# %% ../nbs/02_models.ipynb #8af41adf
-def _channels_last(x:torch.Tensor)->torch.Tensor:
-    "Images in the memory layout in which a CPU convolves faster, and finds gradients by the input in half the time."
-    return x.to(memory_format=torch.channels_last) if x.ndim == 4 else x   # `contiguous` leaves one channel as it is
-
 # %% ../nbs/02_models.ipynb #0f8e4cab
 def check_classifier(
     model:nn.Module, # to be checked; unchanged
@@ -120,7 +131,8 @@ def _predict(model, samples, batch_size, device, forward)->np.ndarray:
     "Rows of `forward(model, x)` over all samples, in eval mode and without gradients."
     device = model_device(model, device)
     with evaluating(model), torch.inference_mode():
-        rows = [forward(model, x).float().cpu() for x, _, _ in samples.batches(batch_size, device=device)]
+        batches = samples.batches(batch_size, device=device)
+        rows = [forward(model, _channels_last(model, x)).float().cpu() for x, _, _ in batches]
     return torch.cat(rows).numpy()
 
 # %% ../nbs/02_models.ipynb #a81c50b0

@@ -16,7 +16,7 @@ from torch import nn
 
 from .core import check_choice
 from .data import Samples, from_arrays
-from .models import evaluating, logits_and_embeddings, model_device
+from .models import _channels_last, evaluating, logits_and_embeddings, model_device
 from .scores import Characterization, Score, ScoreSet, _ByEpoch, _settling, characterize, collect
 from .training import Training
 
@@ -163,7 +163,7 @@ def replay_models(
                                   device=model_device(model))
         with evaluating(model), torch.no_grad():
             for x, y, index in batches:
-                logits, embeddings = logits_and_embeddings(model, x)
+                logits, embeddings = logits_and_embeddings(model, _channels_last(model, x))
                 scores.train_batch(index, logits, y)
                 scores.eval_batch(index, logits, y, embeddings)
         scores.after_epoch(epoch, model, samples, {})

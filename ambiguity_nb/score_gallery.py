@@ -671,7 +671,7 @@ class _ALLSH(Score):
 # %% ../nbs/04b_score_gallery.ipynb #9813867a
 def _log_probs(model:nn.Module, x:torch.Tensor)->torch.Tensor: # [B, K]
     "Logarithms of probabilities; images go in with their channels last, which is faster on a CPU."
-    return model(_channels_last(x)).float().log_softmax(1)
+    return model(_channels_last(model, x)).float().log_softmax(1)
 
 # %% ../nbs/04b_score_gallery.ipynb #76d406c1
 def _augmented(score:_ALLSH, samples:Samples, index:torch.Tensor, x:torch.Tensor, numbers:Iterator)->Iterator:

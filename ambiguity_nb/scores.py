@@ -24,8 +24,9 @@ from torch import nn
 from .core import Registry, Result, check_choice, checksum, patch, resolve_device, seeded
 from .data import Samples
 from .gradients import gradient_batches
-from .models import (
-    _build_network, check_classifier, evaluating, logits_and_embeddings, model_device, predict_logits)
+from ambiguity_nb.models import (
+    _build_network, _channels_last, check_classifier, evaluating, logits_and_embeddings, model_device,
+    predict_logits)
 from .training import Hook, Training, fit
 
 # %% ../nbs/04_scores.ipynb #686235d0
@@ -470,7 +471,7 @@ def evaluate(self:ScoreSet,
     if not self.listens("eval_batch"): return
     with evaluating(model), torch.no_grad():
         for x, y, index in samples.batches(batch_size, device=model_device(model)):
-            logits, embeddings = logits_and_embeddings(model, x)
+            logits, embeddings = logits_and_embeddings(model, _channels_last(model, x))
             self.eval_batch(index, logits, y, embeddings)
 
 # %% ../nbs/04_scores.ipynb #5aac4c06

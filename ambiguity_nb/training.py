@@ -426,7 +426,7 @@ class _EvaluationPass(Hook):
 def _evaluate_batch(model:nn.Module, batch:tuple, listeners:Sequence[Hook], takers:Sequence[Hook])->None:
     "Logits and embeddings for the listeners, gradients for the takers."
     x, y, index = batch
-    x = _channels_last(x).requires_grad_(bool(takers))
+    x = _channels_last(model, x).requires_grad_(bool(takers))
     logits, embeddings = logits_and_embeddings(model, x)
     if takers:
         gradients, = torch.autograd.grad(logits.gather(1, y[:, None]).sum(), x)

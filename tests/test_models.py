@@ -96,3 +96,25 @@ def test_the_command_refuses_trees_before_it_writes(tmp_path):
     with pytest.raises(ValueError, match=refusal):
         classifier(Source("wine"), run=RunFolder(run_folder=tmp_path), model="boosted_trees", progress=False)
     assert not list(tmp_path.iterdir())
+
+
+class Viewing(nn.Module):
+    "A network with the line that many networks have, which refuses images whose channels lie last in memory."
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+        self.linear = nn.Linear(8 * 64, 10)
+
+    def forward(self, x):
+        x = self.second(self.first(x).relu()).relu()
+        return self.linear(x.view(len(x), -1))
+
+
+def test_networks_that_view_get_every_score_and_the_fast_gradients():
+    samples = load_samples("digits").subset(slice(0, 120))
+    found = characterize(Viewing, samples, "all", Training(n_epochs=3), device="cpu")
+    assert not found.left_out and np.isfinite(found.frame.filter(like="_hardness").to_numpy()).all()
+    x, y, _ = next(samples.batches(16))
+    fast, slow = (gradient_norms(found.model, x, y, method) for method in ("ghost", "loop"))
+    assert torch.allclose(fast, slow, rtol=1e-4)
