@@ -43,6 +43,11 @@ class RunFolder:
         if not parts or any(part in ("", ".", "..") for part in parts) or Path(self.name).is_absolute():
             raise ValueError(f"run name {self.name!r} is no plain name; use letters, digits and dashes")
 
+    @property
+    def cache(self)->Path:
+        "Folder beside the runs for what several of them need: reference networks and statistics."
+        return Path(self.run_folder) / "cache"
+
 # %% ../../nbs/jobs/run.ipynb #18a2a0b3
 def open_run(
     job:str, # what was run, such as "gasten"
