@@ -119,17 +119,6 @@ def check_classifier(
         hint = " (two logits also for a binary problem)" if samples.n_classes == 2 else ""
         raise ValueError(f"{type(model).__name__} gives {shape} for {len(x)} samples of {samples.n_classes} classes; "
                          f"expected logits {(len(x), samples.n_classes)}{hint}")
-    _check_logits(logits, type(model).__name__)
-
-# %% ../nbs/02_models.ipynb #047e2c4e
-def _check_logits(logits:torch.Tensor, name:str)->None:
-    "Refuse what is not finite, and probabilities, of which a softmax would make others."
-    if not torch.isfinite(logits).all():
-        raise ValueError(f"{name} gives NaN or infinity; expected finite logits. Check its weights, and how it was trained")
-    sums = logits.double().sum(1)
-    if logits.shape[1] > 1 and logits.min() >= 0 and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-        raise ValueError(f"{name} gives probabilities (rows of at least 0 that sum to 1); expected logits, "
-                         "so leave out its softmax, or return the logarithm of what it gives")
 
 # %% ../nbs/02_models.ipynb #c25c1ee2
 def _refuse_trees(model, samples:Samples)->None:
@@ -355,7 +344,7 @@ def _build_network(name:str|Callable, samples:Samples, seed:int)->nn.Module:
     _refuse_trees(model, samples)
     return model
 
-# %% ../nbs/02_models.ipynb #97a6669d
+# %% ../nbs/02_models.ipynb #e557c8dd
 def _wanted_facts(build:Callable, name:str, samples:Samples, seed:int, options:dict)->dict:
     "What a function of the user's has parameters for. Raises `ValueError` when it needs more."
     sizes = _image_sizes(samples) if samples.is_image else {"n_features": samples.shape[0]}
@@ -391,7 +380,7 @@ def save_model(
     "Write a model's weights and `meta` to one safetensors file."
     return save_state(path, {"model": model.state_dict(), "meta": meta})
 
-# %% ../nbs/02_models.ipynb #9fdc94ca
+# %% ../nbs/02_models.ipynb #62951389
 def _read_weights(path:str|Path)->dict: # {"model": weights, "meta": facts}, or {"model": weights} of a plain file
     "What a safetensors file holds. Raises `FileNotFoundError`, and `ValueError` when it is none."
     from safetensors import SafetensorError
@@ -406,7 +395,7 @@ def _read_weights(path:str|Path)->dict: # {"model": weights, "meta": facts}, or 
     if "model" in state: return state
     raise ValueError(f"{str(path)!r} holds no model weights; expected a file written by `save_model`")
 
-# %% ../nbs/02_models.ipynb #c05f3963
+# %% ../nbs/02_models.ipynb #06445de2
 def _fill(model:nn.Module, weights:dict, path:str|Path)->None:
     "Give a model its weights, or say in a line which do not fit."
     try: model.load_state_dict(weights)
@@ -425,7 +414,7 @@ def load_weights(
     _fill(model, state["model"], path)
     return state.get("meta", {})
 
-# %% ../nbs/02_models.ipynb #5e3957c9
+# %% ../nbs/02_models.ipynb #63028fc2
 class _Selected(nn.Module):
     "Some of a classifier's outputs, in a given order."
 
@@ -441,7 +430,7 @@ class _Selected(nn.Module):
 
     def embed(self, x:torch.Tensor)->torch.Tensor: return embed(self.model, x) # [B, D]
 
-# %% ../nbs/02_models.ipynb #caae927e
+# %% ../nbs/02_models.ipynb #bd0fd218
 def _select(
     model:nn.Module, # a classifier
     classes:Sequence[str], # names of its outputs
@@ -472,7 +461,7 @@ def save_classifier(
     return save_model(path, model, name=name, options=options, shape=list(samples.shape), classes=list(samples.classes),
                       data=samples.name, **selected)
 
-# %% ../nbs/02_models.ipynb #fbe61d7c
+# %% ../nbs/02_models.ipynb #856cb6d8
 def _n_outputs(model:nn.Module, samples:Samples)->int:
     "K of a classifier, by asking it."
     x, _, _ = next(samples.batches(1, device=model_device(model)))
@@ -500,20 +489,20 @@ def load_classifier(
     if "outputs" in known: net = _Selected(net, known["outputs"])
     return (net if samples is None else _select(net, known["classes"], samples.classes)).eval()
 
-# %% ../nbs/02_models.ipynb #54db27bb
+# %% ../nbs/02_models.ipynb #b04a1d1c
 def _filled(model:nn.Module, state:dict, path:str|Path, samples:Samples|None)->nn.Module:
     "A model with the weights of a file, in eval mode."
     _fill(model, state["model"], path)
     if samples is not None: check_classifier(model, samples)
     return model.eval()
 
-# %% ../nbs/02_models.ipynb #cf6add84
+# %% ../nbs/02_models.ipynb #e3029937
 def _like(known:dict)->Samples:
     "A sample of the kind that a saved classifier takes; of all its outputs."
     classes = [str(k) for k in range(known["n_outputs"])] if "n_outputs" in known else known["classes"]
     return Samples(np.zeros((1, *known["shape"]), np.float32), np.zeros(1, np.int64), tuple(classes))
 
-# %% ../nbs/02_models.ipynb #ba874728
+# %% ../nbs/02_models.ipynb #2e548d8d
 def _network_of(path:str|Path, known:dict, model:str|Callable|None)->str|Callable:
     "The network that a file belongs to. Raises `ValueError` for another one, and for code that nobody named."
     said = known["name"]
