@@ -19,10 +19,12 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from .core import Registry, new_axes, patch, Result
+from .core import Registry, Result, new_axes, patch, resolve_device, seeded
 from .data import Samples, _class_index, plot_images
 from .generator_measures import as_models, draw_noise, is_ambiguous, mean_log_probs, predict_probs
 from .models import check_classifier, evaluating, model_device, predict_logits
+from .networks import build_discriminator, build_generator
+from .training import Finite, Loop
 
 # %% ../nbs/06b_latent_search.ipynb #lat00011
 @dataclass(frozen=True, eq=False)
@@ -506,3 +508,61 @@ def _joined(parts:list[BoundarySet])->BoundarySet:
 
 # %% ../nbs/06b_latent_search.ipynb #lat00096
 _shared = ("how", "classes", "group")                            # fields that are not one per image
+
+# %% ../nbs/06b_latent_search.ipynb #lat00101
+class _Autoencoder(nn.Module):
+    "A decoder as a generator, whose latents are codes of real images."
+
+    def __init__(self, shape:tuple[int, int, int], z_dim:int, filters:int, n_blocks:int, seed:int):
+        super().__init__()
+        encoder = build_discriminator("dcgan", seed, shape=shape, filters=filters, n_blocks=n_blocks)
+        *body, last = encoder.blocks
+        with seeded(seed): self.encoder = nn.Sequential(*body, nn.Linear(last.in_features, z_dim), nn.BatchNorm1d(z_dim, affine=False))
+        self.decoder, self.z_dim = build_generator("dcgan", seed, shape=shape, z_dim=z_dim, filters=filters, n_blocks=n_blocks), z_dim
+        self.register_buffer("codes", torch.zeros(0, z_dim))
+
+    def forward(self, z:torch.Tensor)->torch.Tensor: return self.decoder(z)
+
+    def draw(self, n:int, seed:int)->torch.Tensor:
+        return self.codes[torch.randint(len(self.codes), (n,), generator=torch.Generator().manual_seed(seed))]
+
+# %% ../nbs/06b_latent_search.ipynb #lat00102
+def _fit_autoencoder(
+    samples:Samples, # N real images
+    n_epochs:int=10, # passes
+    z_dim:int=16, # length of a code
+    filters:int=16, # as in `build_generator`
+    n_blocks:int=2,
+    noise:float=.3, # added to the codes in training, in their standard deviations
+    lr:float=2e-3, # of Adam
+    batch_size:int=64, # images per update
+    *,
+    seed:int=0, # of weights, order and noise
+    device:str|torch.device="auto", # where to train
+)->nn.Module: # codes [B, z_dim] to images, with `z_dim`, `draw` and `encoder`; in eval mode
+    "Train an autoencoder by squared error. Raises `ValueError` for a table."
+    if not samples.is_image: raise ValueError(f"{samples.name!r} is a table; between its rows searches `search_rows`")
+    device, rng = resolve_device(device), torch.Generator().manual_seed(seed)
+    net = _Autoencoder(samples.shape, z_dim, filters, n_blocks, seed).to(device)
+    adam = torch.optim.Adam(net.parameters(), lr)
+
+    def epoch(number):
+        losses = []
+        for x, _, _ in samples.batches(batch_size, shuffle=True, generator=rng, device=device, drop_last=True):
+            code = net.encoder(x)
+            code = code + noise * torch.randn(code.shape, generator=rng).to(device)
+            losses.append(_update(adam, F.mse_loss(net(code), x)))
+        return {"loss": float(np.mean(losses))}
+
+    net.history = Loop(epoch, net.train(), samples, [Finite("lower `lr`")]).run(n_epochs)
+    net.eval()
+    net.codes = _in_batches(net.encoder, samples.normalize(samples.x).to(device)).to(device)
+    return net
+
+# %% ../nbs/06b_latent_search.ipynb #lat00103
+def _update(adam:torch.optim.Optimizer, loss:torch.Tensor)->float:
+    "One step down a loss."
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+    return float(loss.detach())
