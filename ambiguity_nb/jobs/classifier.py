@@ -30,7 +30,7 @@ from ..models import (MODELS, _read_weights, _select, build_model, check_classif
 from ..sources import Source
 from ..training import Hook, Log, Training, evaluate, fit
 
-# %% ../../nbs/jobs/classifier.ipynb #bb14a29f
+# %% ../../nbs/jobs/classifier.ipynb #441045d7
 @dataclass(frozen=True)
 class UserModel:
     "Which classifier. Raises `ValueError` for what cannot be meant, `FileNotFoundError` for files that are not there."
@@ -51,20 +51,35 @@ class UserModel:
         "Whether it is trained already: there are weights, or the model is a network and not what builds one."
         return bool(self.weights) or isinstance(self.model and MODELS.resolve(self.model), nn.Module)
 
-# %% ../../nbs/jobs/classifier.ipynb #df70a8cb
+# %% ../../nbs/jobs/classifier.ipynb #ba05a1cd
 def _has_width(network:Callable)->bool:
     "Whether a model has the argument `nf`."
     return "nf" in inspect.signature(network).parameters
 
-# %% ../../nbs/jobs/classifier.ipynb #eda3c6e3
+# %% ../../nbs/jobs/classifier.ipynb #f2b78b09
 @dataclass(frozen=True)
 class Audited(UserModel):
-    "Which classifiers are audited, and how those are trained that are not given. Raises as `UserModel` does."
+    "Which classifiers, and how those are trained that are not given. Raises as `UserModel` does."
     classifier_epochs: int = 1 # of the classifiers trained here
     classifier_lr: float = 1e-3 # their learning rate
-    ensemble: bool = False # also confuse all the classifiers at once (the mean of their probabilities)
 
-# %% ../../nbs/jobs/classifier.ipynb #52f67b78
+    @property
+    def names(self)->list[str]:
+        "Names of the classifiers, a `cnn` where no network is named."
+        return list(_labels(self, "cnn"))
+
+# %% ../../nbs/jobs/classifier.ipynb #4613ba45
+def _labels(user:UserModel, usual:str)->dict[str, dict]: # name of each classifier to what it is built with
+    "What the classifiers are called: as their files, or as network and width. Raises `ValueError` for equal names."
+    if user.weights:
+        labels = {Path(path).stem: {} for path in user.weights}
+        if len(labels) == len(user.weights): return labels
+        raise ValueError(f"weights are {[str(p) for p in user.weights]}; expected files of different names")
+    label, network = (user.model or usual).replace(":", "-"), MODELS.resolve(user.model or usual)
+    if user.given or not _has_width(network): return {label: {}}
+    return {f"{label}-nf{n}" if user.model else f"nf{n}": {"nf": n} for n in user.nf or [2]}
+
+# %% ../../nbs/jobs/classifier.ipynb #86718147
 @dataclass(frozen=True)
 class _Maker:
     "How to get one classifier."
@@ -77,7 +92,7 @@ class _Maker:
         "Write what was built, so that `load_classifier` can read it."
         return save_classifier(path, net, self.name, samples, **self.options)
 
-# %% ../../nbs/jobs/classifier.ipynb #6020a22b
+# %% ../../nbs/jobs/classifier.ipynb #2eff33c0
 def _makers(
     user:UserModel, # as asked for
     samples:Samples, # of the classes that were chosen
@@ -85,21 +100,17 @@ def _makers(
     usual:str, # network when none is named
 )->dict[str, _Maker]: # by name
     "How to get the classifiers that are meant. Raises `ValueError` for what does not fit the samples."
+    labels, name = _labels(user, usual), user.model or usual
     if user.weights:
-        makers = {Path(p).stem: _from_weights(p, user.model, samples, everything) for p in user.weights}
-        if len(makers) == len(user.weights): return makers
-        raise ValueError(f"weights are {[str(p) for p in user.weights]}; expected files of different names")
-    name, label = user.model or usual, (user.model or usual).replace(":", "-")
-    network = MODELS.resolve(name)
-    if isinstance(network, nn.Module):
-        net = _of_samples(build_model(name, everything), samples, everything)
-        return {label: _Maker(lambda seed: copy.deepcopy(net), name, {}, True)}
-    if not _has_width(network): return {label: _Maker(lambda seed: _built(name, samples, seed), name, {})}
-    prefix = f"{label}-" if user.model else ""
-    return {f"{prefix}nf{n}": _Maker(lambda seed, n=n: _built(name, samples, seed, nf=n), name, {"nf": n})
-            for n in user.nf or [2]}
+        files = zip(labels, user.weights, strict=True)
+        return {label: _from_weights(path, user.model, samples, everything) for label, path in files}
+    if not user.given:
+        return {label: _Maker(lambda seed, options=options: _built(name, samples, seed, **options), name, options)
+                for label, options in labels.items()}
+    net = _of_samples(build_model(name, everything), samples, everything)
+    return {label: _Maker(lambda seed: copy.deepcopy(net), name, {}, True) for label in labels}
 
-# %% ../../nbs/jobs/classifier.ipynb #42fac5f3
+# %% ../../nbs/jobs/classifier.ipynb #0a2ed6c6
 def _built(name:str, samples:Samples, seed:int, **options)->nn.Module:
     "A fresh network that fits the samples. Raises `ValueError` for one that does not, and for no network."
     _check_network(name)
@@ -108,7 +119,7 @@ def _built(name:str, samples:Samples, seed:int, **options)->nn.Module:
     check_classifier(net, samples)
     return net
 
-# %% ../../nbs/jobs/classifier.ipynb #831fecd8
+# %% ../../nbs/jobs/classifier.ipynb #b9076736
 def _from_weights(path:Path, model:str|None, samples:Samples, everything:Samples)->_Maker:
     "A classifier in a file, of the classes of `samples`."
     meta = _read_weights(path).get("meta", {})
@@ -117,13 +128,13 @@ def _from_weights(path:Path, model:str|None, samples:Samples, everything:Samples
     check_classifier(net, samples)
     return _Maker(lambda seed: copy.deepcopy(net), meta.get("name", model), meta.get("options", {}), True)
 
-# %% ../../nbs/jobs/classifier.ipynb #9eedf3b2
+# %% ../../nbs/jobs/classifier.ipynb #aa80254d
 def _from_plain_weights(path:Path, model:str, samples:Samples, everything:Samples)->nn.Module:
     "A network filled by a file that says nothing of classes: of those chosen, or of all."
     try: return load_classifier(path, model, samples)
     except ValueError: return _of_samples(load_classifier(path, model, everything), samples, everything)
 
-# %% ../../nbs/jobs/classifier.ipynb #95da5a9c
+# %% ../../nbs/jobs/classifier.ipynb #0b718087
 def _of_samples(net:nn.Module, samples:Samples, everything:Samples)->nn.Module:
     "A network's outputs for the classes of `samples`; it has one for each, or one for each class of the data."
     x, _, _ = next(samples.batches(2))
@@ -134,20 +145,20 @@ def _of_samples(net:nn.Module, samples:Samples, everything:Samples)->nn.Module:
     check_classifier(net, samples)
     return net.eval()
 
-# %% ../../nbs/jobs/classifier.ipynb #f3fcb99a
+# %% ../../nbs/jobs/classifier.ipynb #cbcfad0e
 def _cache_key(samples:Samples, name:str, *depends)->str: # name of samples, and a checksum
     "A name for what is made from samples and settings."
     text = json.dumps(as_plain([name, _code_of(name), *depends]), sort_keys=True)
     return f"{_content_name(samples)}-{zlib.crc32(text.encode()):08x}".replace(":", "-").replace("/", "-")
 
-# %% ../../nbs/jobs/classifier.ipynb #dd34a88c
+# %% ../../nbs/jobs/classifier.ipynb #3eb161d4
 def _code_of(name:str)->int:
     "Checksum of the file that module:object is in; 0 for a name."
     module = sys.modules.get(name.partition(":")[0]) if name not in MODELS else None
     file = getattr(module, "__file__", None)
     return zlib.crc32(Path(file).read_bytes()) if file else 0
 
-# %% ../../nbs/jobs/classifier.ipynb #10184c3b
+# %% ../../nbs/jobs/classifier.ipynb #81126afd
 def _trained_once(
     maker:_Maker, # of the network
     samples:Samples, # to train on
@@ -169,7 +180,7 @@ def _trained_once(
         save_model(path, net)
     return net.eval()
 
-# %% ../../nbs/jobs/classifier.ipynb #3a59a244
+# %% ../../nbs/jobs/classifier.ipynb #62ebff08
 def _audited_networks(
     audited:Audited, # as asked for
     makers:dict[str, _Maker], # of them
@@ -220,7 +231,7 @@ def classifier(
     folder.finish()
     return folder.folder
 
-# %% ../../nbs/jobs/classifier.ipynb #2a9ba63c
+# %% ../../nbs/jobs/classifier.ipynb #bbf5df5f
 def _read(source:Source)->tuple[Samples, Samples, Samples]:
     "The training and test samples of the classes that were chosen, and the training samples of all classes; read once."
     everything, rest = replace(source, pos=None, neg=None, classes=None).train_and_test()
