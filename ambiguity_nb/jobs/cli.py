@@ -24,6 +24,7 @@ from .. import __version__
 # %% ../../nbs/jobs/cli.ipynb #ccb2071d
 COMMANDS = {  # command: function, what it does
     "demo": ("demo.demo", "scores, ambiguous images, patterns and prototypes on bundled digits, with a report"),
+    "boundary": ("boundary.boundary", "find inputs that a classifier cannot decide on, in seconds, with a report"),
     "hardness": ("hardness.hardness", "score every sample of a data set by how hard it is, with a report"),
     "benchmark": ("benchmark.benchmark", "which score sees which hardness: inject, train, evaluate, with a report"),
     "classifier": ("classifier.classifier", "train the small classifiers under audit"),
@@ -72,7 +73,9 @@ def _add_group(parser, options:Any)->None:
     from ambiguity_nb.core import comments
 
     title, _, _ = type(options).__doc__.partition(". ")
-    group, words = parser.add_argument_group(title.splitlines()[0].rstrip(".")), comments(type(options))
+    group = parser.add_argument_group(title.splitlines()[0].rstrip("."))
+    kinds = [kind for kind in reversed(type(options).__mro__) if dataclasses.is_dataclass(kind)]
+    words = {name: said for kind in kinds for name, said in comments(kind).items()}      # those inherited too
     for field in dataclasses.fields(options):
         _add(group, field.name, field.type, getattr(options, field.name), words[field.name])
 

@@ -9,11 +9,9 @@ __all__ = ['gasten']
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
 
 from ..choosing_epochs import epoch_table, plot_epochs, plot_pareto
 from ..core import new_figure
@@ -21,12 +19,12 @@ from ..data import Samples
 from ..fid import FEATURE_SPACES, Features, as_features
 from ..gasten import Gan, generate_ambiguous, load_epoch
 from ..gasten_grid import GastenGrid, gasten_grid
-from .classifier import (Audited, UserModel, _audited_networks, _makers, _read, _trained_once)
+from .classifier import Audited, _audited_networks, _judge, _makers, _read
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
 from ..networks import save_generator
 from ..sources import Source
-from ..training import Log, Training, evaluate
+from ..training import evaluate
 
 # %% ../../nbs/jobs/gasten.ipynb #b7c86440
 _logger = logging.getLogger(__name__)
@@ -58,13 +56,13 @@ def gasten(
     nf = [maker.options["nf"] for maker in makers.values() if "nf" in maker.options] or None
     more = {"nf": nf, "ensemble": ensemble, "features": features, "judge_epochs": judge_epochs}
     folder = open_run("gasten", _resolved(source, audited, grid, gan) | more, run, group=train.name)
-    models = _audited_networks(audited, makers, train, folder, run.cache, device)
+    models = _audited_networks(audited, makers, train, folder, device)
     for name, model in models.items(): makers[name].save(folder.weights(f"classifier-{name}"), model, train)
     accuracies = {name: evaluate(model, test)["accuracy"] for name, model in models.items()}
     if ensemble: models["ensemble"] = list(models.values())
     _logger.info("%d cells; classifiers: %s", len(grid.cells(models, gan)),
                 ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in accuracies.items()))
-    judge = _judge(everything, judge_epochs, folder, run.cache, device) if judge_epochs else None
+    judge = _judge(everything, judge_epochs, folder, device)
     table = gasten_grid(models, train, grid, gan, folder=folder.folder / "checkpoints",
                         features=_space(features, everything, run.cache), judge=judge,
                         judge_classes=[everything.classes.index(name) for name in train.classes],
@@ -74,13 +72,13 @@ def gasten(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/gasten.ipynb #64ddfad5
+# %% ../../nbs/jobs/gasten.ipynb #e7fe8f06
 def _bundled_pair(source:Source)->Source:
     "Where no classes of the bundled digits are named, 5 against 3."
     named = source.classes or source.pos
     return source if named or source.data != Source().data else replace(source, classes=["5", "3"])
 
-# %% ../../nbs/jobs/gasten.ipynb #b4a96844
+# %% ../../nbs/jobs/gasten.ipynb #a81ec212
 def _check_two_classes(samples:Samples)->None:
     "Refuse a table, and more classes than two."
     if not samples.is_image:
@@ -88,15 +86,6 @@ def _check_two_classes(samples:Samples)->None:
     if samples.n_classes != 2:
         raise ValueError(f"{samples.name!r} has {samples.n_classes} classes and GASTeN works between two; name them, "
                          f"such as --classes {','.join(samples.classes[:2])}, of {list(samples.classes)}")
-
-# %% ../../nbs/jobs/gasten.ipynb #fe2394dc
-def _judge(samples:Samples, n_epochs:int, run:Run, cache:Path, device:str)->nn.Module:
-    "A LeNet of all classes that took no part."
-    maker = _makers(UserModel("lenet"), samples, samples, "lenet")["lenet"]
-    judge = _trained_once(maker, samples, Training(n_epochs=n_epochs), cache, seed=1, device=device,
-                          hooks=[Log(partial(run.log, phase="judge"))])
-    maker.save(run.weights("judge"), judge, samples)
-    return judge
 
 # %% ../../nbs/jobs/gasten.ipynb #ce538c72
 def _resolved(source:Source, audited:Audited, grid:GastenGrid, gan:Gan)->dict:

@@ -68,7 +68,8 @@ def open_run(
         with atomic_path(path) as temporary: temporary.write_text(text)
     with atomic_path(folder / "environment.json") as temporary:
         temporary.write_text(json.dumps(_environment(), indent=1))
-    return Run(folder, config, None if run.wandb == "off" else _start_wandb(job, run, folder, config, group))
+    wandb_run = None if run.wandb == "off" else _start_wandb(job, run, folder, config, group)
+    return Run(folder, config, wandb_run, run.cache)
 
 # %% ../../nbs/jobs/run.ipynb #4213aadb
 def _check_same(folder:Path, old:dict, new:dict)->None:
@@ -97,8 +98,10 @@ class Run:
         folder:Path, # of this run
         config:dict, # the resolved settings
         wandb_run:Any=None, # a `wandb` run that gets the same records
+        cache:Path|None=None, # folder that runs share; one in this run's when None
     ):
         self.folder, self.config, self._wandb = folder, config, wandb_run
+        self.cache = folder / "cache" if cache is None else cache
         path = folder / "metrics.jsonl"
         self._records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
