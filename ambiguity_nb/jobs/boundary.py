@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['boundary']
 
-# %% ../../nbs/jobs/boundary.ipynb #473110a9
+# %% ../../nbs/jobs/boundary.ipynb #76326c87
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,36 +22,28 @@ from ..data import Samples, _class_index, plot_images
 from ..gasten import Gan, train_gan
 from ..generator_measures import (_collapse, _nearest_to_boundary, draw_noise, frechet_ambiguous, generate,
                                              is_ambiguous, predict_probs)
-from .classifier import (Audited, UserModel, _audited_networks, _cache_key, _judge, _makers, _read,
-                                          _usual_network)
+from .classifier import (Audited, _audited_networks, _cache_key, _judge, _known_to,
+                                          _makers, _read, _usual_network)
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
 from ..latent_search import (SEARCHES, BoundaryRows, BoundarySet, _as_generator, _Autoencoder,
                                         _fit_autoencoder, search_boundary, search_rows)
-from ..models import _read_weights, embed, evaluating
+from ..models import embed, evaluating
 from ..networks import load_generator
 from ..patterns import nearest_rows, unit_rows
 from ..sources import Source
 from ..training import Log, evaluate
 
-# %% ../../nbs/jobs/boundary.ipynb #1e23e4fc
+# %% ../../nbs/jobs/boundary.ipynb #449185da
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/boundary.ipynb #cca708a5
-def _known_to(user:UserModel, source:Source)->Source:
-    "The data with the classes that the classifier tells apart: those that its file names, else all."
-    whole = replace(source, pos=None, neg=None, classes=None)
-    if not user.weights: return whole
-    names = _read_weights(user.weights[0]).get("meta", {}).get("classes")
-    return whole if names is None else replace(whole, classes=names[::-1] if len(names) == 2 else names)
-
-# %% ../../nbs/jobs/boundary.ipynb #04206d6c
+# %% ../../nbs/jobs/boundary.ipynb #bec1ec94
 def _wanted(source:Source)->list[str]|None:
     "The classes that are chosen; of two, the first named comes last, so that p is its probability."
     if source.classes is None: return None if source.pos is None else [source.neg, source.pos]
     return source.classes[::-1] if len(source.classes) == 2 else source.classes
 
-# %% ../../nbs/jobs/boundary.ipynb #e7c2cb7f
+# %% ../../nbs/jobs/boundary.ipynb #f97d0f43
 def _given_generator(text:str)->nn.Module:
     "A generator from a file, or from module:object, itself or what builds it."
     if text.endswith(".safetensors"): return load_generator(text)
@@ -67,12 +59,12 @@ def _given_generator(text:str)->nn.Module:
     try: return _as_generator(thing)
     except TypeError as error: raise ValueError(str(error)) from error
 
-# %% ../../nbs/jobs/boundary.ipynb #9a0484f7
+# %% ../../nbs/jobs/boundary.ipynb #d82cf082
 def _passes(samples:Samples, images:int, least:int, most:int)->int:
     "Epochs in which a generator sees about so many images."
     return int(np.clip(round(images / len(samples)), least, most))
 
-# %% ../../nbs/jobs/boundary.ipynb #00470c4c
+# %% ../../nbs/jobs/boundary.ipynb #76dd3a88
 def _train_autoencoder(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module:
     "An autoencoder of the samples, or the one that was trained before."
     n_epochs = n_epochs or _passes(samples, 40_000, 5, 30)
@@ -85,7 +77,7 @@ def _train_autoencoder(samples:Samples, n_epochs:int|None, run:Run, how:dict)->n
     save_state(path, {"built": built, "autoencoder": net.state_dict()})
     return net
 
-# %% ../../nbs/jobs/boundary.ipynb #14038472
+# %% ../../nbs/jobs/boundary.ipynb #d0f4bcaf
 def _read_autoencoder(path:Path)->nn.Module:
     "An autoencoder from its file."
     state = load_state(path)
@@ -94,7 +86,7 @@ def _read_autoencoder(path:Path)->nn.Module:
     net.load_state_dict(state["autoencoder"])
     return net.eval()
 
-# %% ../../nbs/jobs/boundary.ipynb #ceda120f
+# %% ../../nbs/jobs/boundary.ipynb #3d8e8a0d
 def _train_gan(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module:
     "The generator of a small GAN of the samples, or the one that was trained before."
     gan = Gan.quick(n_epochs=n_epochs or _passes(samples, 64_000, 10, 80))
@@ -103,17 +95,17 @@ def _train_gan(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module
     return train_gan(samples, gan, folder=folder, hooks=[Log(lambda record: run.log(record, phase="generator"))],
                      **how).sampler
 
-# %% ../../nbs/jobs/boundary.ipynb #dd19db97
+# %% ../../nbs/jobs/boundary.ipynb #e4ced7f3
 _generators = {"autoencoder": _train_autoencoder, "gan": _train_gan}
 
-# %% ../../nbs/jobs/boundary.ipynb #e0574df7
+# %% ../../nbs/jobs/boundary.ipynb #8a782b9e
 def _features(model:nn.Module, x:torch.Tensor)->np.ndarray: # [N, D]
     "Penultimate features of model inputs."
     device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
         return torch.cat([embed(model, part.to(device)).float().cpu() for part in x.split(512)]).numpy()
 
-# %% ../../nbs/jobs/boundary.ipynb #971bfc84
+# %% ../../nbs/jobs/boundary.ipynb #430decfd
 def _opinions(
     found:BoundarySet|BoundaryRows, # what was found
     x:torch.Tensor, # [n, ...] as a model sees it
@@ -132,7 +124,7 @@ def _opinions(
     index, _ = nearest_rows(real, mine, min(n_nearest, len(train)))
     return table.assign(**{f"nearest_{i + 1}": train.ids[column] for i, column in enumerate(index.T)})
 
-# %% ../../nbs/jobs/boundary.ipynb #ef9dd428
+# %% ../../nbs/jobs/boundary.ipynb #42ea1639
 def _beside(
     sets:dict[str, torch.Tensor], # what to look at, name to model inputs; the first is what was found
     group:list[int], # positions of the pair or set, among the classifier's classes
@@ -149,13 +141,13 @@ def _beside(
         if judge is None: continue
         opinion = second_opinion(judge, x, judge_group)
         rows[name] |= {f"judge: {k}": opinion[k] for k in ("undecided", "confidence", "mass")}
-        if undecided.sum() < 2 or len(real) < 20: continue
+        if undecided.sum() < 20 or len(real) < 200: continue                    # too few for a distance
         p_real = predict_probs(models, real) if p_real is None else p_real
         features = [_features(judge, part) for part in (x[torch.from_numpy(undecided)], real)]
         rows[name]["distance"] = frechet_ambiguous(*features, p_real, group)[0]
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/jobs/boundary.ipynb #98935714
+# %% ../../nbs/jobs/boundary.ipynb #e22716da
 def boundary(
     source:Source=Source(), # which data, and between which classes; the pairs confused most when none are named
     audited:Audited=Audited(classifier_epochs=5), # which classifiers; several count by their mean probability
@@ -199,7 +191,7 @@ def boundary(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/boundary.ipynb #52302946
+# %% ../../nbs/jobs/boundary.ipynb #aaaa7ed5
 def _positions(samples:Samples, wanted:list[str]|None)->list[int]|None:
     "Where chosen classes stand among the classifier's. Raises `ValueError` for unknown and for equal ones."
     if wanted is None: return None
@@ -207,12 +199,12 @@ def _positions(samples:Samples, wanted:list[str]|None)->list[int]|None:
     if len(set(at)) == len(at) > 1: return at
     raise ValueError(f"classes are {wanted}; expected at least two different ones of {list(samples.classes)}")
 
-# %% ../../nbs/jobs/boundary.ipynb #56472f1b
+# %% ../../nbs/jobs/boundary.ipynb #f1fc0f8a
 def _of(samples:Samples, classes:list[int])->Samples:
     "The samples of some classes."
     return samples.subset(np.isin(samples.y, classes))
 
-# %% ../../nbs/jobs/boundary.ipynb #3dff164a
+# %% ../../nbs/jobs/boundary.ipynb #2e243a4c
 def _generator_of(text:str|None, samples:Samples)->str|nn.Module|None:
     "What makes the images: a word of `_generators`, or what was given. Refuses one for a table."
     if samples.is_image: return text or "autoencoder" if text in (None, *_generators) else _given_generator(text)
@@ -221,12 +213,12 @@ def _generator_of(text:str|None, samples:Samples)->str|nn.Module|None:
                          "is generated")
     return None
 
-# %% ../../nbs/jobs/boundary.ipynb #f4c573c3
+# %% ../../nbs/jobs/boundary.ipynb #24ab2192
 def _latents(generator:nn.Module, n:int, seed:int)->torch.Tensor:
     "Latents as a generator expects them."
     return generator.draw(n, seed) if hasattr(generator, "draw") else draw_noise(n, generator.z_dim, seed)
 
-# %% ../../nbs/jobs/boundary.ipynb #ac78b9d5
+# %% ../../nbs/jobs/boundary.ipynb #50d4f538
 def _write(run:Run, found, generator, models, judge, train, test, everything, seconds:float)->Path:
     "Tables, images and the page of what was found."
     x = found.images if isinstance(found, BoundarySet) else train.normalize(found.rows.x)
@@ -243,19 +235,19 @@ def _write(run:Run, found, generator, models, judge, train, test, everything, se
     run.save_table("beside", beside)
     return _report(run, found, table, beside, x, models, train, test, seconds)
 
-# %% ../../nbs/jobs/boundary.ipynb #310f4e66
+# %% ../../nbs/jobs/boundary.ipynb #a272fdfa
 def _groups(found:BoundarySet|BoundaryRows)->list[list[int]]:
     "The pairs, or the set, between which something was found; at most five."
     if getattr(found, "group", None) is not None: return [list(found.group)]
     pairs = pd.DataFrame({"a": np.minimum(found.class_a, found.class_b), "b": np.maximum(found.class_a, found.class_b)})
     return [list(pair) for pair in pairs.value_counts().index[:5]]
 
-# %% ../../nbs/jobs/boundary.ipynb #7e536e11
+# %% ../../nbs/jobs/boundary.ipynb #608ca1f2
 def _name(samples:Samples, group:list[int])->str:
     "A pair or set in words."
     return " and ".join(samples.classes[k] for k in group)
 
-# %% ../../nbs/jobs/boundary.ipynb #e9f3c9d1
+# %% ../../nbs/jobs/boundary.ipynb #0159d567
 def _compared(found, x, generator, models, judge, group, train, test, everything)->pd.DataFrame:
     "The table of `_beside` for one pair or set."
     own = np.isin(found.class_a, group) & np.isin(found.class_b, group)
@@ -269,7 +261,7 @@ def _compared(found, x, generator, models, judge, group, train, test, everything
     at = [everything.classes.index(train.classes[k]) for k in group]
     return _beside(sets, group, models, judge, at, train)
 
-# %% ../../nbs/jobs/boundary.ipynb #0c5b0dc5
+# %% ../../nbs/jobs/boundary.ipynb #98a39c3a
 def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Tensor, models, train, test, seconds)->Path:
     "The page of what was found."
     what, first = "images" if train.is_image else "rows", beside.xs("found", level="what")
@@ -289,7 +281,7 @@ def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Ten
     report.add("Is it the boundary, and is it realistic?", _beside_words, table=beside.astype(float).round(3))
     return report.add_settings(run.config).write(run.folder / "report.html")
 
-# %% ../../nbs/jobs/boundary.ipynb #60777d80
+# %% ../../nbs/jobs/boundary.ipynb #3fa10ae2
 _beside_words = (
     "Undecided: the classifier gives the classes equal probabilities, within .1 of one half for two. Beside what was found: "
     "images of the same generator without a search; real test samples that the classifier is least sure of; all real test "
@@ -298,7 +290,7 @@ _beside_words = (
     "classifier's alone. Distance: of the undecided ones, in the judge's features, to as many real training samples, "
     "those that the classifier is least sure of; lower is more realistic.")
 
-# %% ../../nbs/jobs/boundary.ipynb #bbc1e5bb
+# %% ../../nbs/jobs/boundary.ipynb #a5f5573e
 def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
     "What was found, and the real samples nearest to some of it."
     if not train.is_image:
@@ -314,7 +306,7 @@ def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
                 lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 5.2))
     report.add("The first rows of the table", "Of boundary.parquet.", table=table.head(10).round(3))
 
-# %% ../../nbs/jobs/boundary.ipynb #261b151f
+# %% ../../nbs/jobs/boundary.ipynb #213a0bf7
 def _plot_nearest(found:BoundarySet, table:pd.DataFrame, train:Samples, ax, n:int=12):
     "Images that were found, each followed by its nearest real ones."
     columns = [c for c in table if c.startswith("nearest_")]
