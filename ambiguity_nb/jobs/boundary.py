@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['boundary']
 
-# %% ../../nbs/jobs/boundary.ipynb #76326c87
+# %% ../../nbs/jobs/boundary.ipynb #45802b12
 import logging
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from ..choosing_epochs import second_opinion
-from ..core import _import_object, atomic_path, load_state, save_state
+from ..core import _import_object, atomic_path
 from ..data import Samples, _class_index, plot_images
 from ..gasten import Gan, train_gan
 from ..generator_measures import (_collapse, _nearest_to_boundary, draw_noise, frechet_ambiguous, generate,
@@ -26,29 +27,29 @@ from .classifier import (Audited, _audited_networks, _cache_key, _judge, _known_
                                           _makers, _read, _usual_network)
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
-from ..latent_search import (SEARCHES, BoundaryRows, BoundarySet, _as_generator, _Autoencoder,
-                                        _fit_autoencoder, search_boundary, search_rows)
+from ..latent_search import (SEARCHES, BoundaryRows, BoundarySet, _as_generator, _fit_autoencoder,
+                                        search_boundary, search_rows)
 from ..models import embed, evaluating
 from ..networks import load_generator
 from ..patterns import nearest_rows, unit_rows
 from ..sources import Source
 from ..training import Log, evaluate
 
-# %% ../../nbs/jobs/boundary.ipynb #449185da
+# %% ../../nbs/jobs/boundary.ipynb #a0e177be
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/boundary.ipynb #bec1ec94
+# %% ../../nbs/jobs/boundary.ipynb #7dd18501
 def _wanted(source:Source)->list[str]|None:
     "The classes that are chosen; of two, the first named comes last, so that p is its probability."
     if source.classes is None: return None if source.pos is None else [source.neg, source.pos]
     return source.classes[::-1] if len(source.classes) == 2 else source.classes
 
-# %% ../../nbs/jobs/boundary.ipynb #f97d0f43
+# %% ../../nbs/jobs/boundary.ipynb #24627f44
 def _given_generator(text:str)->nn.Module:
     "A generator from a file, or from module:object, itself or what builds it."
     if text.endswith(".safetensors"): return load_generator(text)
     if ":" not in text:
-        raise ValueError(f"unknown generator {text!r}; choose from ['autoencoder', 'gan'], or give a file of a "
+        raise ValueError(f"unknown generator {text!r}; choose from {list(_generators)}, or give a file of a "
                          "generator (.safetensors) or module:object")
     thing = _import_object(text, "generator")
     if callable(thing) and (isinstance(thing, type) or not hasattr(thing, "z_dim")):
@@ -59,53 +60,33 @@ def _given_generator(text:str)->nn.Module:
     try: return _as_generator(thing)
     except TypeError as error: raise ValueError(str(error)) from error
 
-# %% ../../nbs/jobs/boundary.ipynb #d82cf082
-def _passes(samples:Samples, images:int, least:int, most:int)->int:
-    "Epochs in which a generator sees about so many images."
-    return int(np.clip(round(images / len(samples)), least, most))
-
-# %% ../../nbs/jobs/boundary.ipynb #76dd3a88
+# %% ../../nbs/jobs/boundary.ipynb #c26aa1b8
 def _train_autoencoder(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module:
-    "An autoencoder of the samples, or the one that was trained before."
-    n_epochs = n_epochs or _passes(samples, 40_000, 5, 30)
-    path = run.cache / f"autoencoder-{_cache_key(samples, 'autoencoder', n_epochs, how['seed'])}.safetensors"
-    if path.exists(): return _read_autoencoder(path)
-    _logger.info("training an autoencoder of %d images, %d epochs", len(samples), n_epochs)
-    net = _fit_autoencoder(samples, n_epochs, seed=how["seed"], device=how["device"])
-    for record in net.history: run.log(record, phase="generator")
-    built = {"shape": list(samples.shape), "z_dim": net.z_dim, "filters": 16, "n_blocks": 2, "seed": how["seed"]}
-    save_state(path, {"built": built, "autoencoder": net.state_dict()})
-    return net
+    "An autoencoder of the samples."
+    _logger.info("training an autoencoder of %d images", len(samples))
+    options = {} if n_epochs is None else {"n_updates": n_epochs * max(1, len(samples) // 64)}
+    return _fit_autoencoder(samples, seed=how["seed"], device=how["device"], **options)
 
-# %% ../../nbs/jobs/boundary.ipynb #d0f4bcaf
-def _read_autoencoder(path:Path)->nn.Module:
-    "An autoencoder from its file."
-    state = load_state(path)
-    net = _Autoencoder(**state["built"] | {"shape": tuple(state["built"]["shape"])})
-    net.codes = torch.zeros_like(state["autoencoder"]["codes"])
-    net.load_state_dict(state["autoencoder"])
-    return net.eval()
-
-# %% ../../nbs/jobs/boundary.ipynb #3d8e8a0d
+# %% ../../nbs/jobs/boundary.ipynb #9eb5ab4d
 def _train_gan(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module:
     "The generator of a small GAN of the samples, or the one that was trained before."
-    gan = Gan.quick(n_epochs=n_epochs or _passes(samples, 64_000, 10, 80))
+    gan = Gan.quick(n_epochs=n_epochs or int(np.clip(round(64_000 / len(samples)), 1, 80)))     # about 1,000 updates
     _logger.info("training a GAN of %d images, %d epochs", len(samples), gan.n_epochs)
     folder = run.cache / f"gan-{_cache_key(samples, 'gan', asdict(gan), how['seed'])}"
-    return train_gan(samples, gan, folder=folder, hooks=[Log(lambda record: run.log(record, phase="generator"))],
-                     **how).sampler
+    nets = train_gan(samples, gan, folder=folder, hooks=[Log(partial(run.log, phase="generator"))], **how).nets
+    return nets.sampler
 
-# %% ../../nbs/jobs/boundary.ipynb #e4ced7f3
-_generators = {"autoencoder": _train_autoencoder, "gan": _train_gan}
+# %% ../../nbs/jobs/boundary.ipynb #47a65933
+_generators = {"gan": _train_gan, "autoencoder": _train_autoencoder}
 
-# %% ../../nbs/jobs/boundary.ipynb #8a782b9e
+# %% ../../nbs/jobs/boundary.ipynb #45c79003
 def _features(model:nn.Module, x:torch.Tensor)->np.ndarray: # [N, D]
     "Penultimate features of model inputs."
     device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
         return torch.cat([embed(model, part.to(device)).float().cpu() for part in x.split(512)]).numpy()
 
-# %% ../../nbs/jobs/boundary.ipynb #430decfd
+# %% ../../nbs/jobs/boundary.ipynb #ccefbaa4
 def _opinions(
     found:BoundarySet|BoundaryRows, # what was found
     x:torch.Tensor, # [n, ...] as a model sees it
@@ -124,7 +105,7 @@ def _opinions(
     index, _ = nearest_rows(real, mine, min(n_nearest, len(train)))
     return table.assign(**{f"nearest_{i + 1}": train.ids[column] for i, column in enumerate(index.T)})
 
-# %% ../../nbs/jobs/boundary.ipynb #42ea1639
+# %% ../../nbs/jobs/boundary.ipynb #588fb91c
 def _beside(
     sets:dict[str, torch.Tensor], # what to look at, name to model inputs; the first is what was found
     group:list[int], # positions of the pair or set, among the classifier's classes
@@ -147,7 +128,7 @@ def _beside(
         rows[name]["distance"] = frechet_ambiguous(*features, p_real, group)[0]
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/jobs/boundary.ipynb #e22716da
+# %% ../../nbs/jobs/boundary.ipynb #b3e06fc7
 def boundary(
     source:Source=Source(), # which data, and between which classes; the pairs confused most when none are named
     audited:Audited=Audited(classifier_epochs=5), # which classifiers; several count by their mean probability
@@ -155,8 +136,8 @@ def boundary(
     *,
     n:int=1000, # inputs to find
     how:str="bisect", # the search: bisect, descend (also between more than two classes), or module:object
-    generator:str|None=None, # autoencoder, gan, a generator's file, or module:object; an autoencoder when left out
-    generator_epochs:int|None=None, # of a generator that is trained here; by the number of images when left out
+    generator:str|None=None, # gan, autoencoder, a generator's file, or module:object; gan when left out
+    generator_epochs:int|None=None, # of a generator that is trained here; about 1,000 updates when left out
     judge_epochs:int=5, # of another network of all classes that gives its opinion; 0 for none
     seed:int=0, # of everything that is random
     device:str="auto", # where to compute; auto picks cuda, mps or cpu
@@ -191,7 +172,7 @@ def boundary(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/boundary.ipynb #aaaa7ed5
+# %% ../../nbs/jobs/boundary.ipynb #2e192a47
 def _positions(samples:Samples, wanted:list[str]|None)->list[int]|None:
     "Where chosen classes stand among the classifier's. Raises `ValueError` for unknown and for equal ones."
     if wanted is None: return None
@@ -199,26 +180,26 @@ def _positions(samples:Samples, wanted:list[str]|None)->list[int]|None:
     if len(set(at)) == len(at) > 1: return at
     raise ValueError(f"classes are {wanted}; expected at least two different ones of {list(samples.classes)}")
 
-# %% ../../nbs/jobs/boundary.ipynb #f1fc0f8a
+# %% ../../nbs/jobs/boundary.ipynb #875df059
 def _of(samples:Samples, classes:list[int])->Samples:
     "The samples of some classes."
     return samples.subset(np.isin(samples.y, classes))
 
-# %% ../../nbs/jobs/boundary.ipynb #2e243a4c
+# %% ../../nbs/jobs/boundary.ipynb #cb9de80b
 def _generator_of(text:str|None, samples:Samples)->str|nn.Module|None:
     "What makes the images: a word of `_generators`, or what was given. Refuses one for a table."
-    if samples.is_image: return text or "autoencoder" if text in (None, *_generators) else _given_generator(text)
+    if samples.is_image: return text or "gan" if text in (None, *_generators) else _given_generator(text)
     if text is not None:
         raise ValueError(f"{samples.name!r} is a table, and generator is {text!r}; leave it out: between rows nothing "
                          "is generated")
     return None
 
-# %% ../../nbs/jobs/boundary.ipynb #24ab2192
+# %% ../../nbs/jobs/boundary.ipynb #b178150b
 def _latents(generator:nn.Module, n:int, seed:int)->torch.Tensor:
     "Latents as a generator expects them."
     return generator.draw(n, seed) if hasattr(generator, "draw") else draw_noise(n, generator.z_dim, seed)
 
-# %% ../../nbs/jobs/boundary.ipynb #50d4f538
+# %% ../../nbs/jobs/boundary.ipynb #03fbb376
 def _write(run:Run, found, generator, models, judge, train, test, everything, seconds:float)->Path:
     "Tables, images and the page of what was found."
     x = found.images if isinstance(found, BoundarySet) else train.normalize(found.rows.x)
@@ -235,19 +216,19 @@ def _write(run:Run, found, generator, models, judge, train, test, everything, se
     run.save_table("beside", beside)
     return _report(run, found, table, beside, x, models, train, test, seconds)
 
-# %% ../../nbs/jobs/boundary.ipynb #a272fdfa
+# %% ../../nbs/jobs/boundary.ipynb #19e9085b
 def _groups(found:BoundarySet|BoundaryRows)->list[list[int]]:
     "The pairs, or the set, between which something was found; at most five."
     if getattr(found, "group", None) is not None: return [list(found.group)]
     pairs = pd.DataFrame({"a": np.minimum(found.class_a, found.class_b), "b": np.maximum(found.class_a, found.class_b)})
     return [list(pair) for pair in pairs.value_counts().index[:5]]
 
-# %% ../../nbs/jobs/boundary.ipynb #608ca1f2
+# %% ../../nbs/jobs/boundary.ipynb #db510feb
 def _name(samples:Samples, group:list[int])->str:
     "A pair or set in words."
     return " and ".join(samples.classes[k] for k in group)
 
-# %% ../../nbs/jobs/boundary.ipynb #0159d567
+# %% ../../nbs/jobs/boundary.ipynb #417194d8
 def _compared(found, x, generator, models, judge, group, train, test, everything)->pd.DataFrame:
     "The table of `_beside` for one pair or set."
     own = np.isin(found.class_a, group) & np.isin(found.class_b, group)
@@ -261,7 +242,7 @@ def _compared(found, x, generator, models, judge, group, train, test, everything
     at = [everything.classes.index(train.classes[k]) for k in group]
     return _beside(sets, group, models, judge, at, train)
 
-# %% ../../nbs/jobs/boundary.ipynb #98a39c3a
+# %% ../../nbs/jobs/boundary.ipynb #97552696
 def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Tensor, models, train, test, seconds)->Path:
     "The page of what was found."
     what, first = "images" if train.is_image else "rows", beside.xs("found", level="what")
@@ -281,7 +262,7 @@ def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Ten
     report.add("Is it the boundary, and is it realistic?", _beside_words, table=beside.astype(float).round(3))
     return report.add_settings(run.config).write(run.folder / "report.html")
 
-# %% ../../nbs/jobs/boundary.ipynb #3fa10ae2
+# %% ../../nbs/jobs/boundary.ipynb #4e1f6fc3
 _beside_words = (
     "Undecided: the classifier gives the classes equal probabilities, within .1 of one half for two. Beside what was found: "
     "images of the same generator without a search; real test samples that the classifier is least sure of; all real test "
@@ -290,7 +271,7 @@ _beside_words = (
     "classifier's alone. Distance: of the undecided ones, in the judge's features, to as many real training samples, "
     "those that the classifier is least sure of; lower is more realistic.")
 
-# %% ../../nbs/jobs/boundary.ipynb #a5f5573e
+# %% ../../nbs/jobs/boundary.ipynb #284f5fc4
 def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
     "What was found, and the real samples nearest to some of it."
     if not train.is_image:
@@ -306,7 +287,7 @@ def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
                 lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 5.2))
     report.add("The first rows of the table", "Of boundary.parquet.", table=table.head(10).round(3))
 
-# %% ../../nbs/jobs/boundary.ipynb #213a0bf7
+# %% ../../nbs/jobs/boundary.ipynb #9a8e4e1b
 def _plot_nearest(found:BoundarySet, table:pd.DataFrame, train:Samples, ax, n:int=12):
     "Images that were found, each followed by its nearest real ones."
     columns = [c for c in table if c.startswith("nearest_")]
