@@ -18,7 +18,8 @@ from ..core import new_figure
 from ..data import Samples
 from ..fid import FEATURE_SPACES, Features, as_features
 from ..gasten import Gan, generate_ambiguous, load_epoch
-from ..gasten_grid import GastenGrid, gasten_grid
+from ..gasten_grid import GastenGrid, _fixed, gasten_grid
+from ..generator_measures import _check_space
 from .classifier import Audited, _audited_networks, _judge, _makers, _read
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
@@ -54,6 +55,8 @@ def gasten(
     _check_two_classes(train)
     makers = _makers(audited, train, everything, "cnn")
     nf = [maker.options["nf"] for maker in makers.values() if "nf" in maker.options] or None
+    space = _space(features, everything, run.cache)
+    _check_fixed(grid, gan, space)
     more = {"nf": nf, "ensemble": ensemble, "features": features, "judge_epochs": judge_epochs}
     folder = open_run("gasten", _resolved(source, audited, grid, gan) | more, run, group=train.name)
     models = _audited_networks(audited, makers, train, folder, device)
@@ -64,7 +67,7 @@ def gasten(
                 ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in accuracies.items()))
     judge = _judge(everything, judge_epochs, folder, device)
     table = gasten_grid(models, train, grid, gan, folder=folder.folder / "checkpoints",
-                        features=_space(features, everything, run.cache), judge=judge,
+                        features=space, judge=judge,
                         judge_classes=[everything.classes.index(name) for name in train.classes],
                         n_jobs=n_jobs, device=device, progress=progress, log=folder.log)
     folder.save_table("cells", table)
@@ -72,13 +75,13 @@ def gasten(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/gasten.ipynb #a2fb5f9d
+# %% ../../nbs/jobs/gasten.ipynb #74a841e9
 def _bundled_pair(source:Source)->Source:
     "Where no classes of the bundled digits are named, 5 against 3."
     named = source.classes or source.pos
     return source if named or source.data != Source().data else replace(source, classes=["5", "3"])
 
-# %% ../../nbs/jobs/gasten.ipynb #7817b2ff
+# %% ../../nbs/jobs/gasten.ipynb #eea6c015
 def _check_two_classes(samples:Samples)->None:
     "Refuse a table, and more classes than two."
     if not samples.is_image:
@@ -93,6 +96,12 @@ def _resolved(source:Source, audited:Audited, grid:GastenGrid, gan:Gan)->dict:
     varied = {"confusions": list(grid.weights), "alphas": grid.weights, "step1_epochs": grid.starts(gan),
               "seeds": grid.seeds or [0]}
     return settings(source, audited, grid, gan) | varied
+
+# %% ../../nbs/jobs/gasten.ipynb #88fb193f
+def _check_fixed(grid:GastenGrid, gan:Gan, space:Features|None)->None:
+    "Refuse files of noise and statistics that do not fit."
+    _, reference = _fixed(grid, gan)
+    if reference is not None and space is not None: _check_space(reference, space)
 
 # %% ../../nbs/jobs/gasten.ipynb #0b9a2788
 def _space(features:str, everything:Samples, cache:Path)->Features|None:
@@ -130,7 +139,7 @@ def _add_table(report:Report, done:pd.DataFrame, grid:GastenGrid)->None:
     report.add("Every run and its controls", _table_words.format(n=f"{grid.n_generated:,}", tau=grid.tau),
                table=table.rename(columns=words).round(3))
 
-# %% ../../nbs/jobs/gasten.ipynb #0a3b7df1
+# %% ../../nbs/jobs/gasten.ipynb #3e171e7a
 _table_words = (
     "Ambiguous images among {n} generated, within {tau} of one half. Controls: “step 1, sampled” is the generator before step 2, "
     "“step 1, bisected” the same searched for the boundary (at most 1,000 images; its yield is the share that it found), and "
@@ -140,7 +149,7 @@ _table_words = (
     "say little. The judge, a network of all classes that took no part, says how sure it is between the two (confidence, "
     "entropy in bits), how much of its probability is on them (mass), and of how many images it is undecided.")
 
-# %% ../../nbs/jobs/gasten.ipynb #b562a8fa
+# %% ../../nbs/jobs/gasten.ipynb #63183aeb
 def _add_alarms(report:Report, table:pd.DataFrame)->None:
     "Generators whose images should not be used."
     found = table[table["alarm"].notna()].set_index("folder")
