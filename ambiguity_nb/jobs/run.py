@@ -103,7 +103,10 @@ class Run:
         self.folder, self.config, self._wandb = folder, config, wandb_run
         self.cache = folder / "cache" if cache is None else cache
         path = folder / "metrics.jsonl"
-        self._records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        self._records = [json.loads(line) for line in lines if line.endswith("\n")]
+        if len(self._records) < len(lines): self._write()                  # the last was cut off
+        self._keys = {_key(record) for record in self._records}
 
     def log(self,
         record:dict, # metrics; `epoch` tells which line it is
@@ -111,11 +114,19 @@ class Run:
     )->None:
         "Write one record to `metrics.jsonl`, replacing that of the same phase and epoch."
         record = as_plain({"phase": phase, **record} if phase else record)
-        if "epoch" in record: self._records = [r for r in self._records if _key(r) != _key(record)]
+        again = "epoch" in record and _key(record) in self._keys
+        if again: self._records = [r for r in self._records if _key(r) != _key(record)]
         self._records.append(record)
+        self._keys.add(_key(record))
+        if again: self._write()
+        else:
+            with open(self.folder / "metrics.jsonl", "a") as file: file.write(json.dumps(record) + "\n")
+        if self._wandb: self._wandb.log(_named(record))
+
+    def _write(self)->None:
+        "Write all records."
         lines = "".join(json.dumps(r) + "\n" for r in self._records)
         with atomic_path(self.folder / "metrics.jsonl") as path: path.write_text(lines)
-        if self._wandb: self._wandb.log(_named(record))
 
     def metrics(self,
         phase:str|None=None, # only records of this phase
