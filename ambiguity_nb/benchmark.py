@@ -820,24 +820,27 @@ def _noise(n:int, shape:tuple[int, ...], n_classes:int)->Samples:
 # %% ../nbs/09_benchmark.ipynb #138be6d8
 @dataclass(frozen=True)
 class HCat:
-    "The words of H-CAT's run_experiment.py, and two of ours."
+    "The words of H-CAT's run_experiment.py, and some of ours."
     hardness: str|None = None # a hardness type, which the words below go with; a name, or module:function
     severity: float|None = None # how strongly; the type's default if left out
     given: dict|None = None # arguments of the type's own
     data: dict|str = "mnist" # mnist, cifar, diabetes, cover, eye, jannis; or what `Source` reads, or its fields
-    model: str = "LeNet" # LeNet, ResNet, MLP; one of `MODELS`, or module:function
+    model: str = "LeNet" # LeNet, ResNet, MLP; one of `MODELS`, module:function, or a classifier's file to train further
     prop: float = .1 # share of samples made hard
     n_epochs: int = 10 # of each training
     total_runs: int = 3 # trainings, each with the next seed
     seed: int = 0 # of the first training, for data and model alike
     fix_seed: bool = False # the same data in every run (H-CAT repeats the model seed too, so that nothing varies)
+    classes: list[str]|None = None # only these, by name or number
 
     def grid(self)->Grid: # its cells are the runs
         "The same in our words."
         if self.total_runs < 1: raise ValueError(f"total_runs is {self.total_runs}; expected at least 1")
         runs = tuple(range(self.seed, self.seed + self.total_runs))
         data, model = _hcat_words.get(self.dataset, self.dataset), _hcat_words.get(self.model, self.model)
-        own = {} if isinstance(self.data, str) else {data: self.data}
+        fields = {"data": data} if isinstance(self.data, str) else dict(self.data)
+        if self.classes is not None: fields["classes"] = tuple(self.classes)
+        own = {} if fields == {"data": data} else {data: fields}
         seeds = {"data_seeds": self.seed if self.fix_seed else runs, "paired_seeds": not self.fix_seed}
         kind, given = self.hardness or "uniform", {self.hardness: self.given} if self.given else {}
         return Grid(data, model, kind, self.prop, severities=self.severity, model_seeds=runs, n_epochs=self.n_epochs,

@@ -425,11 +425,12 @@ class Source:
     classes: list[str]|None = None # only these, by name or number; of two, the first counts as positive
 
     def __post_init__(self):
-        if self.classes is not None and self.pos is not None:
-            raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
         if self.part is not None: check_choice(self.part, _parts, "part")
         if (self.pos is None) != (self.neg is None):
             raise ValueError(f"pos is {self.pos!r} and neg is {self.neg!r}; give both, or neither for all classes")
+        if self.classes is None: return
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        if self.pos is not None: raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
 
     def read(self,
         part:str|None=None, # another part than `self.part`

@@ -108,7 +108,8 @@ def _group(options:Any, flat:dict[str, Any])->Any:
 # %% ../../nbs/jobs/cli.ipynb #0b094f88
 _old_words = {"epochs": "n_epochs", "dataset": "data", "root": "run_folder", "data_root": "data_folder",
               "together": "ensemble", "model_name": "model", "method": "explainer", "classifiers": "weights",
-              "classifier": "weights", "nz": "n"}
+              "classifier": "weights", "nz": "n",
+              "weights": "model"}
 
 # %% ../../nbs/jobs/cli.ipynb #71aa2ee9
 def _word(word:str, known:set[str])->str:
