@@ -103,7 +103,7 @@ def check_classifier(
 )->None:
     """Refuse a model that does not map these samples to finite logits `[B, K]`.
 
-    Raises `ValueError` with the shape that came out and the one expected.
+    Raises `ValueError` with what came out and what is expected.
     """
     _refuse_trees(model, samples)
     x, _, _ = next(samples.batches(2, device=model_device(model)))
@@ -117,6 +117,17 @@ def check_classifier(
         hint = " (two logits also for a binary problem)" if samples.n_classes == 2 else ""
         raise ValueError(f"{type(model).__name__} gives {shape} for {len(x)} samples of {samples.n_classes} classes; "
                          f"expected logits {(len(x), samples.n_classes)}{hint}")
+    _refuse_values(logits, type(model).__name__)
+
+# %% ../nbs/02_models.ipynb #97fcd8b5
+def _refuse_values(logits:torch.Tensor, who:str)->None:
+    "Refuse logits [B, K] that are not finite, and probabilities."
+    if bad := int((~torch.isfinite(logits)).any(1).sum()):
+        raise ValueError(f"{who} gives NaN or infinity for {bad} of {len(logits)} samples; expected finite logits. "
+                         "Check its weights and its input")
+    if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all():
+        raise ValueError(f"{who} gives probabilities: no value is negative and each row sums to 1; expected logits. "
+                         "Leave out its softmax, or return the logarithm of what it gives")
 
 # %% ../nbs/02_models.ipynb #c25c1ee2
 def _refuse_trees(model, samples:Samples)->None:
