@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .core import Registry, Result, patch, resolve_device, seeded
 from .data import Samples, _class_index, plot_images
 from .generator_measures import as_models, draw_noise, is_ambiguous, mean_log_probs, predict_probs
-from .models import check_classifier, evaluating, model_device, predict_logits
+from .models import _refuse_values, check_classifier, evaluating, model_device, predict_logits
 from .networks import build_discriminator, build_generator
 from .training import Finite, Loop
 
@@ -220,18 +220,14 @@ def _check_logits(
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n or logits.shape[1] < 2:
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ValueError(f"{who} gives {got} for {n} inputs; expected logits [{n}, K], of at least two classes")
-    if bad := int((~torch.isfinite(logits)).any(1).sum()):
-        raise ValueError(f"{who} gives NaN or infinity for {bad} of {n} inputs; check its weights and what it expects")
-    if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all():
-        raise ValueError(f"{who} returns probabilities (none is negative, and each row sums to 1); return logits, "
-                         "what comes before the softmax, or their logarithm")
+    _refuse_values(logits, who)
 
 # %% ../nbs/06b_latent_search.ipynb #lat00112
 def _real_logits(models:list[nn.Module], samples:Samples, device="auto")->torch.Tensor: # [M, N, K]
     "Checked logits of several models for real samples. Raises `ValueError` for a model that does not fit them."
     for model in models: check_classifier(model, samples)
     logits = [torch.from_numpy(predict_logits(model, samples, device=device)) for model in models]
-    for model, given in zip(models, logits, strict=True): _check_logits(given, len(samples), type(model).__name__)
+    for model, given in zip(models, logits, strict=True): _refuse_values(given, type(model).__name__)
     return torch.stack(logits)
 
 # %% ../nbs/06b_latent_search.ipynb #lat00061
@@ -314,15 +310,14 @@ def _pick(probs:np.ndarray, k:np.ndarray)->np.ndarray:
 # %% ../nbs/06b_latent_search.ipynb #lat00073
 @patch
 def __repr__(self:BoundarySet)->str:
-    shape = tuple(self.images.shape[1:])
-    return f"BoundarySet({len(self)} of shape {shape} by {self.how!r}: {', '.join(_group_names(self))})"
+    names = [" v ".join(self.classes[k] for k in group) for group in _groups_of(self)]
+    return f"BoundarySet({len(self)} of shape {tuple(self.images.shape[1:])} by {self.how!r}: {', '.join(names)})"
 
 # %% ../nbs/06b_latent_search.ipynb #lat00074
-def _group_names(found:BoundarySet)->list[str]:
-    "What lies between what."
-    if found.group is not None: return ["/".join(found.classes[k] for k in found.group)]
-    pairs = dict.fromkeys(zip(found.class_a.tolist(), found.class_b.tolist(), strict=True))
-    return [f"{found.classes[a]} v {found.classes[b]}" for a, b in pairs]
+def _groups_of(found:BoundarySet)->list[tuple[int, ...]]:
+    "The set, or the pairs in their order."
+    if found.group is not None: return [found.group]
+    return list(dict.fromkeys(zip(found.class_a.tolist(), found.class_b.tolist(), strict=True)))
 
 # %% ../nbs/06b_latent_search.ipynb #lat00075
 @patch
@@ -330,8 +325,12 @@ def undecided(
     self:BoundarySet,
     tau:float=.1, # tolerance in probability
 )->np.ndarray: # [n] bool
-    "Which images are ambiguous: |p - .5| <= tau, or for a set every probability within tau of even."
-    return is_ambiguous(self.p, tau) if self.group is None else is_ambiguous(self.probs, tau, self.group)
+    "Which images are ambiguous by `is_ambiguous`: the classes in question are even within tau, and no other leads."
+    found = np.zeros(len(self), bool)
+    for group in _groups_of(self):
+        rows = np.ones(len(self), bool) if self.group else (self.class_a == group[0]) & (self.class_b == group[1])
+        found[rows] = is_ambiguous(self.probs[rows], tau, group)
+    return found
 
 # %% ../nbs/06b_latent_search.ipynb #lat00076
 @patch
