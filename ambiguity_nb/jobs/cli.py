@@ -16,6 +16,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,12 @@ def _add(parser, name:str, kind:Any, default:Any, what:str)->None:
         kind = typing.Union[kinds]  # noqa: UP007
     given = {"required": True} if default is inspect.Parameter.empty else {"default": default}
     parser.add_argument(f"--{name}", type=kind, help=what, **given)
+
+# %% ../../nbs/jobs/cli.ipynb #f389fd04
+def _help(command:str)->str:
+    "What `ambiguity COMMAND --help` says."
+    written = json.loads((files("ambiguity_nb") / "assets" / "help.json").read_text(encoding="utf-8"))
+    return written[command] if command in written else make_parser(command).format_help()
 
 # %% ../../nbs/jobs/cli.ipynb #18663364
 def parse(
@@ -174,6 +181,9 @@ def main(
     if command not in COMMANDS:
         print(f"ambiguity has no command {command!r}; choose from {list(COMMANDS)}", file=sys.stderr)
         return 2
+    if {"-h", "--help"} & set(words):
+        print(_help(command))
+        return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ambiguity_nb").setLevel(logging.INFO)
     try:
