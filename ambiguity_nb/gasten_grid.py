@@ -232,11 +232,12 @@ def _run_step2(work:_Work, cell:_GastenCell)->GanRun:
 def _measures(work:_Work, cell:_GastenCell)->GanMeasures:
     "Measures of generators against a cell's model."
     z, reference = _fixed(work.grid, work.gan)
-    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau, z=z, reference=reference)
+    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau, z=z,
+                       reference=reference)
 
 # %% ../nbs/06d_gasten_grid.ipynb #e2de61f7
 def _fixed(grid:GastenGrid, gan:Gan)->tuple[torch.Tensor|None, Statistics|None]:
-    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length and files of other things."
+    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length, and for other files."
     z = None if grid.noise is None else load_noise(grid.noise, gan.z_dim)
     return z, None if grid.fid_stats is None else Statistics.load(grid.fid_stats)
 

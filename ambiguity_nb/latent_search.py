@@ -876,7 +876,7 @@ def _best_rows(table:_Table, parts:list, tau:float)->BoundaryRows:
     starts, x, probs, pair, distance = (np.concatenate(v) for v in zip(*chosen, strict=True))
     if not len(starts):
         raise ValueError(f"none of {tried} ways has a plausible undecided row; raise tau, quantile or n_partners")
-    order = np.argsort(distance, kind="stable")                # a row that starts several ways: the nearest that it finds
+    order = np.argsort(distance, kind="stable")            # of a row that starts several ways the nearest that it finds
     once = np.sort(order[np.unique(starts[order], return_index=True)[1]])
     starts, x, probs, pair, distance = (v[once] for v in (starts, x, probs, pair, distance))
     start = table.samples.subset(starts)

@@ -471,7 +471,7 @@ def save_classifier(
     samples:Samples, # what it classifies
     **options, # other arguments of `build_model`
 )->Path: # the file
-    "Write a classifier with what `load_classifier` needs to build it again. Raises `ValueError` for what is no network."
+    "Write a classifier with what `load_classifier` needs. Raises `ValueError` for what is no network."
     _refuse_trees(model, samples)
     if not isinstance(name, str): name = f"{name.__module__}:{name.__qualname__}"
     selected = {}

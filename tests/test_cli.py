@@ -67,7 +67,8 @@ def test_the_help_that_is_written_is_that_of_the_parsers():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_answers_without_torch(command):
-    code = f"import sys; from ambiguity_nb.jobs.cli import main; main([{command!r}, '--help']); print(sorted(sys.modules))"
+    run = f"main([{command!r}, '--help'])"
+    code = f"import sys; from ambiguity_nb.jobs.cli import main; {run}; print(sorted(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *said, modules = result.stdout.splitlines()
     assert not {"'torch'", "'pandas'", "'jsonargparse'", "'yaml'"} & set(modules[1:-1].split(", "))

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..choosing_epochs import second_opinion
-from ..core import _import_object, atomic_path
+from ..core import _import_object, atomic_path, check_choice
 from ..data import Samples, _class_index, plot_images
 from ..gasten import Gan, train_gan
 from ..generator_measures import (_collapse, _nearest_to_boundary, draw_noise, frechet_ambiguous, generate,
@@ -48,9 +48,7 @@ def _wanted(source:Source)->list[str]|None:
 def _given_generator(text:str)->nn.Module:
     "A generator from a file, or from module:object, itself or what builds it."
     if text.endswith(".safetensors"): return load_generator(text)
-    if ":" not in text:
-        raise ValueError(f"unknown generator {text!r}; choose from {list(_generators)}, or give a file of a "
-                         "generator (.safetensors) or module:object")
+    if ":" not in text: check_choice(text, [*_generators, "FILE.safetensors", "module:object"], "generator")
     thing = _import_object(text, "generator")
     if callable(thing) and (isinstance(thing, type) or not hasattr(thing, "z_dim")):
         try: thing = thing()
@@ -211,7 +209,8 @@ def _write(run:Run, found, generator, models, judge, train, test, everything, se
     table = _opinions(found, x, models[0], train, judge, everything.classes)
     with atomic_path(run.folder / "boundary.parquet") as path: table.to_parquet(path)
     if isinstance(found, BoundarySet):
-        arrays = {"x": train.denormalize(x), "p": table["p"], **{k: table[k].to_numpy(str) for k in ("class_a", "class_b")}}
+        arrays = {"x": train.denormalize(x), "p": table["p"]}
+        arrays |= {k: table[k].to_numpy(str) for k in ("class_a", "class_b")}
         with atomic_path(run.folder / "images.npz") as path: np.savez_compressed(path, **arrays)
     else: run.save_table("changes", found.changes)
     groups = _groups(found)
@@ -248,11 +247,12 @@ def _compared(found, x, generator, models, judge, group, train, test, everything
     return _beside(sets, group, models, judge, at, train)
 
 # %% ../../nbs/jobs/boundary.ipynb #7123d24c
-def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Tensor, models, train, test, seconds)->Path:
+def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x, models, train, test, seconds:float)->Path:
     "The page of what was found."
     what, first = "images" if train.is_image else "rows", beside.xs("found", level="what")
     undecided = float(np.average(first["undecided"], weights=first["inputs"]))
-    numbers = {f"{what} found": f"{len(found):,}", "undecided": f"{undecided:.0%}", "seconds of the search": f"{seconds:.1f}",
+    numbers = {f"{what} found": f"{len(found):,}", "undecided": f"{undecided:.0%}",
+               "seconds of the search": f"{seconds:.1f}",
                "test accuracy": f"{np.mean([evaluate(model, test)['accuracy'] for model in models]):.1%}",
                "median mass": f"{table['mass'].median():.2f}"}
     if "judge: undecided" in first:
@@ -269,27 +269,27 @@ def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Ten
 
 # %% ../../nbs/jobs/boundary.ipynb #ab4491c2
 _beside_words = (
-    "Undecided: the classifier gives the classes equal probabilities, within .1 of one half for two. Beside what was found: "
-    "images of the same generator without a search; real test samples that the classifier is least sure of; all real test "
-    "samples of these classes. The judge is another network that took no part: its share of undecided ones, how sure "
-    "it is between the classes (confidence), and its probability of them together (mass). Where it is sure, the doubt is the "
-    "classifier's alone. Distance: of the undecided ones, in the judge's features, to as many real training samples, "
-    "those that the classifier is least sure of; lower is more realistic.")
+    "Undecided: the classifier gives the classes equal probabilities, within .1 of one half for two. Beside what was "
+    "found: images of the same generator without a search; real test samples that the classifier is least sure of; all "
+    "real test samples of these classes. The judge is another network that took no part: its share of undecided ones, "
+    "how sure it is between the classes (confidence), and its probability of them together (mass). Where it is sure, "
+    "the doubt is the classifier's alone. Distance: of the undecided ones, in the judge's features, to as many real "
+    "training samples, those that the classifier is least sure of; lower is more realistic.")
 
 # %% ../../nbs/jobs/boundary.ipynb #32ffe00c
 def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
     "What was found, and the real samples nearest to some of it."
     if not train.is_image:
-        report.add("What would have to change", "For each row, from what it is taken for towards the other class: the values "
-                   "that had to move until the classifier is undecided. All of them: boundary.parquet and "
+        report.add("What would have to change", "For each row, from what it is taken for towards the other class: the "
+                   "values that had to move until the classifier is undecided. All of them: boundary.parquet and "
                    "tables/changes.csv.", table=table.head(30).round(3))
         return
-    report.draw("sheet", "At the boundary", "Images that were found, each with p, the probability of the second of its two "
-                "classes where only these count. All of them: images.npz, with a row each in boundary.parquet.",
+    report.draw("sheet", "At the boundary", "Images that were found, each with p, the probability of the second of its "
+                "two classes where only these count. All of them: images.npz, with a row each in boundary.parquet.",
                 lambda figure: found.plot(train, 60, 12, figure.subplots()), (10.5, 5.2))
-    report.draw("nearest", "The nearest real samples", "Left: an image that was found. Right of it: the real training images "
-                "nearest to it in the classifier's features, with their labels.",
-                lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 5.2))
+    report.draw("nearest", "The nearest real samples", "Framed: an image that was found. Right of it: the real training "
+                "images nearest to it in the classifier's features, with their labels.",
+                lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 3.9))
     report.add("The first rows of the table", "Of boundary.parquet.", table=table.head(10).round(3))
 
 # %% ../../nbs/jobs/boundary.ipynb #5e0250f7

@@ -34,12 +34,13 @@ from ..training import Log, Training, evaluate, fit
 @dataclass(frozen=True)
 class UserModel:
     "Which classifier. Raises `ValueError` for what cannot be meant, `FileNotFoundError` for files that are not there."
-    model: str|None = None # cnn, mlp, lenet, resnet18, tabular_mlp, ... or module:object, your network or what builds it
+    model: str|None = None # cnn, mlp, lenet, resnet18, tabular_mlp, ..., or module:object, yours or what builds it
     weights: list[Path]|None = None # .safetensors by `ambiguity classifier`, or of a state_dict; a classifier each
     nf: list[int]|None = None # filters of cnn and mlp, a classifier for each; [2] when left out
 
     def __post_init__(self):
-        if str(self.model).endswith(".safetensors"): raise ValueError(f"model is {self.model!r}; give files as `weights`")
+        if str(self.model).endswith(".safetensors"):
+            raise ValueError(f"model is {self.model!r}; give files as `weights`")
         network = None if self.model is None else MODELS.resolve(self.model)
         if self.nf and self.weights: raise ValueError("give `nf` (classifiers to train) or `weights` (files), not both")
         if self.nf and network is not None and not _has_width(network):
