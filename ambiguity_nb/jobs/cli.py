@@ -47,7 +47,7 @@ def _usage()->str:
     lines = "\n".join(f"  {name:12s} {about}" for name, (_, about) in COMMANDS.items())
     question = "which of my samples are hard, and why; what does my classifier find ambiguous?"
     return (f"ambiguity_nb {__version__}: {question}\n\n"
-            f"usage: ambiguity COMMAND [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
+            f"usage: ambiguity COMMAND [DATA] [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
             "`ambiguity COMMAND --help` lists a command's settings.")
 
 # %% ../../nbs/jobs/cli.ipynb #c00bc6c3
@@ -129,6 +129,7 @@ def _settled(parser, words:Sequence[str])->list[str]:
     "Words as the parser knows them: settings by their present names, lists in brackets, files read."
     kinds = {action.dest: str(getattr(action, "_typehint", "")) for action in parser._actions}
     trusted, settled, flag = "--trust" in words, [], ""
+    if words and not words[0].startswith("-") and "data" in kinds: words = ["--data", *words]
     for part in (part for word in words for part in _parts(word)):
         word = part
         if word.startswith("--"): word = flag = re.sub(r"^--([\w-]+)", lambda m: "--" + _word(m[1], kinds.keys()), word)
