@@ -85,7 +85,7 @@ def _log_odds(
 SEARCHES = Registry("search")
 
 # %% ../nbs/06b_latent_search.ipynb #lat00029
-@SEARCHES.register("bisect", from_ends=True, candidates=64, sets=False)
+@SEARCHES.register("bisect", from_ends=True, sets=False)
 def _bisect(
     scene:_Scene, # generator and classifiers
     classes:Sequence[int], # (a, b)
@@ -527,8 +527,9 @@ def _shares(n:int, parts:int)->list[int]:
 # %% ../nbs/06b_latent_search.ipynb #lat00101
 def _facts(scene:_Scene, search:Callable, groups:list[list[int]])->dict: # `from_ends`, `candidates`, `sets`
     "Facts of a search (a `functools.partial` has those of its function). Refuses a set for a search between two."
-    usual, thing = {"from_ends": False, "candidates": 64, "sets": True}, getattr(search, "func", search)
-    facts, names = {k: getattr(thing, k, v) for k, v in usual.items()}, [scene.classes[k] for k in groups[0]]
+    usual = {"from_ends": False, "candidates": 64 if hasattr(scene.generator, "draw") else 1, "sets": True}
+    facts = {k: getattr(getattr(search, "func", search), k, v) for k, v in usual.items()}
+    names = [scene.classes[k] for k in groups[0]]
     if len(names) == 2 or facts["sets"]: return facts
     raise ValueError(f"{names} are {len(names)} classes and this search goes between two; use how='descend', or "
                      "give pairs of them")
