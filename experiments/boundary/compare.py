@@ -96,9 +96,9 @@ class Case:
         data, *chosen = CASES[name]
         train, test = read(data, "train"), read(data, "test")
         color, numbers = train.shape[0] == 3, [k if isinstance(k, int) else train.classes.index(k) for k in chosen]
-        self.space = network("resnet_small" if color else "lenet", train, 10 if color else 2, folder, seed=100)
-        options = {"widths": (48, 96), "seed": 200} if color else {"widths": (16, 32), "seed": 200}
-        self.judge = network("resnet_small", train, 12 if color else 2, folder, **options)
+        self.space = network("resnet_small" if color else "lenet", train, 5 if color else 2, folder, seed=100)
+        options = {"widths": (32, 64), "seed": 200} if color else {"widths": (16, 32), "seed": 200}
+        self.judge = network("resnet_small", train, 5 if color else 2, folder, **options)
         self.judge_accuracy = evaluate(self.judge, test)["accuracy"]
         if len(chosen) == 2:                                                 # (positive, negative) become 1 and 0
             self.judge_classes, self.classes = numbers[::-1], None
