@@ -85,7 +85,7 @@ def _log_odds(
 SEARCHES = Registry("search")
 
 # %% ../nbs/06b_latent_search.ipynb #lat00029
-@SEARCHES.register("bisect", from_ends=True, candidates=64, sets=False)
+@SEARCHES.register("bisect", from_ends=True, sets=False)
 def _bisect(
     scene:_Scene, # generator and classifiers
     classes:Sequence[int], # (a, b)
@@ -199,7 +199,7 @@ def _pairs(
 
 # %% ../nbs/06b_latent_search.ipynb #lat00055
 def _starts(z:torch.Tensor, predicted:np.ndarray, classes:Sequence[int], n:int, facts:dict, rng)->torch.Tensor:
-    "Latents that a search starts from: pairs [n, 2, z_dim] of a's and b's, or single ones [n, z_dim], the classes in turn."
+    "Latents that a search starts from: pairs [n, 2, z_dim] of a's and b's, or single ones [n, z_dim] of each class."
     members = [rng.permutation(np.flatnonzero(predicted == k)) for k in classes]
     if facts["from_ends"]: return z[_pairs(z, members, n, facts["candidates"], rng)]
     return z[rng.permutation(_even(members, n))]
@@ -502,7 +502,8 @@ def search_boundary(
     groups = _as_groups(scene, classes, samples)[:n]
     facts = _facts(scene, search, groups)
     with evaluating(_together(scene)):
-        wanted, least = sorted({k for g in groups for k in g}), n // 8 + 32 if facts["from_ends"] else n  # ends are shared
+        wanted = sorted({k for group in groups for k in group})
+        least = n // 8 + 32 if facts["from_ends"] else n                           # an end may have several ways
         z, predicted = _reach(scene, wanted, max(512, 2 * n), least // len(groups), seed)
         rng, parts = np.random.default_rng(seed), []
         for group, many in zip(tqdm(groups, disable=not progress), _shares(n, len(groups)), strict=True):
@@ -527,8 +528,9 @@ def _shares(n:int, parts:int)->list[int]:
 # %% ../nbs/06b_latent_search.ipynb #lat00101
 def _facts(scene:_Scene, search:Callable, groups:list[list[int]])->dict: # `from_ends`, `candidates`, `sets`
     "Facts of a search (a `functools.partial` has those of its function). Refuses a set for a search between two."
-    usual, thing = {"from_ends": False, "candidates": 64, "sets": True}, getattr(search, "func", search)
-    facts, names = {k: getattr(thing, k, v) for k, v in usual.items()}, [scene.classes[k] for k in groups[0]]
+    usual = {"from_ends": False, "candidates": 64 if hasattr(scene.generator, "draw") else 1, "sets": True}
+    facts = {k: getattr(getattr(search, "func", search), k, v) for k, v in usual.items()}
+    names = [scene.classes[k] for k in groups[0]]
     if len(names) == 2 or facts["sets"]: return facts
     raise ValueError(f"{names} are {len(names)} classes and this search goes between two; use how='descend', or "
                      "give pairs of them")

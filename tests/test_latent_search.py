@@ -320,17 +320,20 @@ def test_a_result_can_be_cut_written_and_drawn(tmp_path):
     assert found.plot(samples, n=3) is not None
 
 
-def test_ends_are_near_each_other_and_no_pair_comes_twice():
-    found = search_boundary(Linear(), Painter(), n=500)
-    assert len(np.unique(found.z.numpy(), axis=0)) == 500 == len(np.unique(found.ends.flatten(1).numpy(), axis=0))
+@pytest.mark.parametrize("generator, usual", [(Painter(), "far"), (Straight(), "near")])
+def test_straight_ways_are_short_and_no_pair_comes_twice(generator, usual):
+    def search(candidates=None):
+        def how(scene, classes, ends): return SEARCHES["bisect"](scene, classes, ends)
+        how.from_ends = True
+        if candidates: how.candidates = candidates
+        found = search_boundary(Linear(), generator, n=500, how=how)
+        assert found.undecided(.01).all() and len(np.unique(found.ends.flatten(1).numpy(), axis=0)) == 500
+        for end in found.ends.unbind(1):                                     # and no end is in all of them
+            assert np.unique(end.numpy(), axis=0, return_counts=True)[1].max() < 25
+        return float((found.ends[:, 0] - found.ends[:, 1]).norm(dim=1).mean())
 
-    def far(scene, classes, ends): return SEARCHES["bisect"](scene, classes, ends)
-    far.from_ends, far.candidates = True, 1
-    random = search_boundary(Linear(), Painter(), n=500, how=far)
-    length = {k: (s.ends[:, 0] - s.ends[:, 1]).norm(dim=1).mean() for k, s in (("near", found), ("far", random))}
-    assert length["near"] < .8 * length["far"] and random.undecided(.01).all()
-    for end in found.ends.unbind(1):                                         # and no end is in all of them
-        assert np.unique(end.numpy(), axis=0, return_counts=True)[1].max() < 25
+    length = {"far": search(1), "near": search(64)}
+    assert length["near"] < .8 * length["far"] and search() == length[usual]
 
 
 def test_a_class_that_is_hardly_made_gives_fewer_images():

@@ -7,11 +7,12 @@ AMBIGUITY_NB_DATA names the folder of MNIST and FashionMNIST (torchvision's layo
 test-3k.npz (`x` uint8 [N, 3, 32, 32], `y`, `classes`). For each pair of classes and each seed:
 
 - the classifier under test is the paper's: `cnn` with two filters and no activations, one epoch, Adam 1e-3, batches of 64
-- step 1: a DCGAN on up to 4,000 images of the two classes, 1,000 updates
-- step 2: from there, three epochs with abs 25, two each with alpha 0 (a control: step 1 for as long) and gaussian 1; the
-  generator of each last epoch is also bisected
-- an autoencoder on the same images, 1,000 updates
-- searches are those of `search_boundary` (the descent with the discriminator's realism), and bisection between random pairs
+- step 1: a DCGAN on up to 4,000 images of the two classes, 800 updates (small, so that a case takes two minutes of a core)
+- step 2: from there, two epochs (124 updates) each with alpha 0 (a control: step 1 for as long), abs 25 and gaussian 1;
+  the generator of each last epoch is also bisected
+- an autoencoder on the same images, 800 updates
+- searches are those of `search_boundary` (the descent with the discriminator's realism), and bisection between pairs of ends
+  that `search_boundary` would not choose: near ones on the great circles of a GAN, random ones on an autoencoder's lines
 - the judge is another network (`resnet_small`, all classes, own seed), and so are the features (a LeNet on gray images, a
   `resnet_small` on color): neither has a part in any search
 
@@ -54,8 +55,8 @@ from ambiguity_nb.training import Hook, Training, evaluate, fit
 HERE = Path(__file__).parent
 CASES = {"mnist_7v1": ("mnist", "7", "1"), "mnist_5v3": ("mnist", "5", "3"), "fashion_5v7": ("fashion-mnist", 5, 7),
          "cifar_catvdog": ("cifar10", 3, 5), "cifar_carvtruck": ("cifar10", 1, 9), "mnist_358": ("mnist", "3", "5", "8")}
-N_IMAGES, N_UPDATES, N_STEP2, M, TAU = 4000, 1000, 3, 300, .1
-GAN = {"n_blocks": 2, "filters": 32, "ema": .99, "lr": 4e-4}
+N_IMAGES, N_UPDATES, N_STEP2, M, TAU = 4000, 800, 2, 300, .1
+GAN = {"n_blocks": 2, "filters": 16, "ema": .99, "lr": 5e-4}
 clock = time.process_time
 
 
@@ -95,9 +96,9 @@ class Case:
         data, *chosen = CASES[name]
         train, test = read(data, "train"), read(data, "test")
         color, numbers = train.shape[0] == 3, [k if isinstance(k, int) else train.classes.index(k) for k in chosen]
-        self.space = network("resnet_small" if color else "lenet", train, 10 if color else 2, folder, seed=100)
-        options = {"widths": (48, 96), "seed": 200} if color else {"widths": (16, 32), "seed": 200}
-        self.judge = network("resnet_small", train, 12 if color else 2, folder, **options)
+        self.space = network("resnet_small" if color else "lenet", train, 5 if color else 2, folder, seed=100)
+        options = {"widths": (32, 64), "seed": 200} if color else {"widths": (16, 32), "seed": 200}
+        self.judge = network("resnet_small", train, 5 if color else 2, folder, **options)
         self.judge_accuracy = evaluate(self.judge, test)["accuracy"]
         if len(chosen) == 2:                                                 # (positive, negative) become 1 and 0
             self.judge_classes, self.classes = numbers[::-1], None
@@ -147,7 +148,7 @@ def spread(features: np.ndarray) -> float:
     return float(torch.pdist(torch.from_numpy(features).double()).mean())
 
 
-def frechet(a: np.ndarray, b: np.ndarray, seed: int, n_draws: int = 100) -> tuple[float, float, float]:
+def frechet(a: np.ndarray, b: np.ndarray, seed: int, n_draws: int = 50) -> tuple[float, float, float]:
     "Fréchet distance with a basic bootstrap interval; shrunk where there are fewer than two rows per dimension."
     shrinkage = "ledoit-wolf" if min(len(a), len(b)) < 2 * a.shape[1] else None
     rng = np.random.default_rng(seed)
@@ -160,7 +161,7 @@ def frechet(a: np.ndarray, b: np.ndarray, seed: int, n_draws: int = 100) -> tupl
     return distance, max(2 * distance - high, 0.), 2 * distance - low
 
 
-def sampled(case: Case, generator, n: int = 6000, chunk: int = 1000) -> tuple[torch.Tensor, float, float]:
+def sampled(case: Case, generator, n: int = 4000, chunk: int = 1000) -> tuple[torch.Tensor, float, float]:
     "Ambiguous images among samples, their share, and CPU seconds per 1,000 of them."
     kept, started = [], clock()
     for z in draw_noise(n, generator.z_dim, case.seed + 1).split(chunk):
@@ -184,7 +185,13 @@ def random_pairs(scene, classes, ends):
     return SEARCHES["bisect"](scene, classes, ends)
 
 
+def near_pairs(scene, classes, ends):
+    "Bisection between an end and the nearest of 64 of the other class."
+    return SEARCHES["bisect"](scene, classes, ends)
+
+
 random_pairs.from_ends, random_pairs.candidates = True, 1
+near_pairs.from_ends, near_pairs.candidates = True, 64
 
 
 def run(case: Case):
@@ -198,16 +205,16 @@ def run(case: Case):
     step1 = clock() - started
     images, share, seconds = sampled(case, start.generator)
     yield case.row("step 1, sampled", images, share, seconds) | {"step1": step1}, images
-    pair = [("step 1, bisected", "bisect", 1000, None), ("step 1, bisected, random pairs", random_pairs, 1000, None)]
+    pair = [("step 1, bisected", "bisect", 1000, None), ("step 1, bisected, near pairs", near_pairs, 1000, None)]
     searches = pair if case.classes is None else []
-    searches.append(("step 1, descended", "descend", 300, start.nets.discriminator))
+    searches.append(("step 1, descended", "descend", 200, start.nets.discriminator))
     for way, how, n, discriminator in searches:
         images, share, seconds = searched(case, start.generator, how, n, discriminator)
         yield case.row(way, images, share, seconds), images
     started = clock()
     autoencoder = _fit_autoencoder(case.few, N_UPDATES, seed=case.seed)
     training = clock() - started
-    plain = ("bisected", "bisect", 1000) if case.classes is None else ("descended", "descend", 300)
+    plain = ("bisected", "bisect", 1000) if case.classes is None else ("descended", "descend", 200)
     images, share, seconds = searched(case, autoencoder, *plain[1:])
     yield case.row(f"autoencoder, {plain[0]}", images, share, seconds, training), images
     if case.classes is None:
