@@ -7,13 +7,14 @@ __all__ = ['DATASETS', 'load_samples', 'two_gaussians', 'two_gaussians_posterior
            'from_csv', 'from_openml', 'save_samples', 'open_samples', 'Source', 'read_samples']
 
 # %% ../nbs/00b_sources.ipynb #648f0e10
+import contextlib
 import functools
 import json
 import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from dataclasses import replace as _replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from .image_files import _check_links, _find_images, _ImageReading, _read_images
 from .table_files import (_check_classes, _check_columns, _features, _fill, _is_text, _labels, _missing,
                                       _read_table)
 
-# %% ../nbs/00b_sources.ipynb #c735b545
+# %% ../nbs/00b_sources.ipynb #20207cf6
 _logger = logging.getLogger(__name__)
 
 # %% ../nbs/00b_sources.ipynb #10702ad3
@@ -235,12 +236,13 @@ def from_dataframe(
     """
     if "*" in allow_columns: allow_columns = frame.columns
     _check_columns(frame, label, id, split_by, *drop, *allow_columns)
+    if used := sorted({*drop} & {label, id, split_by}): raise ValueError(f"{used[0]!r} is used and cannot be dropped")
     frame = _fill(frame.drop(columns=list(drop)), missing, [label, id, split_by])
     _check_classes(frame[label])
     x = _features(frame, label, [c for c in {id, split_by} if c], allow_columns)
     return _encode(x, frame, (label, id, split_by), name)
 
-# %% ../nbs/00b_sources.ipynb #368d2129
+# %% ../nbs/00b_sources.ipynb #0b1eed81
 def _encode(x:pd.DataFrame, frame:pd.DataFrame, columns:tuple[str, str|None, str|None], name:str)->Samples:
     "Features as numbers; label, ids and groups from the columns so called."
     label, id, split_by = columns
@@ -251,7 +253,7 @@ def _encode(x:pd.DataFrame, frame:pd.DataFrame, columns:tuple[str, str|None, str
     samples = from_arrays(x.to_numpy(np.float32), y, classes, name, ids, [str(c) for c in x.columns])
     return samples if split_by is None else samples.replace(groups=frame[split_by].astype(str).to_numpy(str))
 
-# %% ../nbs/00b_sources.ipynb #df413070
+# %% ../nbs/00b_sources.ipynb #df2e3889
 def _check_ids(ids:np.ndarray, column:str|None)->None:
     "Refuse ids that repeat, saying where they are from."
     again = pd.Index(ids)[pd.Index(ids).duplicated()]
@@ -270,10 +272,11 @@ def from_torch(
 
     Raises `ValueError` when items differ in shape or were normalized (give the data set without `Normalize`).
     """
+    if not hasattr(dataset, "__len__"): raise ValueError("the data set has no length; expected a map-style data set")
     if len(dataset) == 0: raise ValueError("the data set is empty; expected at least one item")
     x, y = None, np.empty(len(dataset), np.int64)
     for i in tqdm(range(len(dataset)), desc="reading", disable=not progress, leave=False):
-        item, y[i] = dataset[i]
+        item, y[i] = _item(dataset, i)
         item = _channels_first(item)
         if x is None: x = np.empty((len(dataset), *item.shape), item.dtype)
         if item.shape != x.shape[1:]:
@@ -283,6 +286,18 @@ def from_torch(
     classes = classes or getattr(dataset, "classes", None)
     if classes is None: y, classes = _labels(y)
     return from_arrays(x, y, classes, name or type(dataset).__name__.lower())
+
+# %% ../nbs/00b_sources.ipynb #45b90f97
+def _item(dataset, i:int)->tuple:
+    "One item and its label, which is a whole number."
+    pair = dataset[i]
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError(f"item {i} is a {type(pair).__name__} and no pair; expected (image or row, label)")
+    item, label = pair
+    number = np.asarray(label)
+    if number.size != 1 or number.dtype.kind not in "iubf" or number.item() != int(number.item()):
+        raise ValueError(f"the label {label!r} of item {i} is no class; expected a whole number")
+    return item, int(number.item())
 
 # %% ../nbs/00b_sources.ipynb #b0707aed
 def _channels_first(item)->np.ndarray:
@@ -334,7 +349,7 @@ def from_csv(
     frame = _read_table(path, [c for c in (label, image, id, split_by) if c])
     return _read_list(frame, path, (label, image, id, split_by), reading, name or path.stem, progress)
 
-# %% ../nbs/00b_sources.ipynb #587b7f1e
+# %% ../nbs/00b_sources.ipynb #f3e1ac41
 def _read_list(
     frame:pd.DataFrame, # a row per image
     path:Path, # where the table was read
@@ -357,7 +372,7 @@ def _read_list(
     samples = from_arrays(x, y[read], classes, name, ids[read])
     return samples if split_by is None else samples.replace(groups=frame[split_by].astype(str).to_numpy(str)[read])
 
-# %% ../nbs/00b_sources.ipynb #b6ac451a
+# %% ../nbs/00b_sources.ipynb #9eacb142
 def _check_listed(names:pd.Series, files:Sequence[Path], folder:Path, allow_outside:bool)->None:
     "Refuse names of image files that lead out of the folder of their list, and those of files that are not there."
     if bad := [n for n in names if not n.strip() or "\0" in n]: raise ValueError(f"{bad[0]!r} is no name of a file")
@@ -446,32 +461,39 @@ def open_samples(
     return Samples(load["x"], load["y"], classes, name, load["ids"], features, load["shift"], load["scale"],
                    load.get("groups"))
 
-# %% ../nbs/00b_sources.ipynb #28c76b39
+# %% ../nbs/00b_sources.ipynb #88959e57
 _saved = ("x", "y", "ids", "shift", "scale", "groups")
 
-# %% ../nbs/00b_sources.ipynb #1821f140
+# %% ../nbs/00b_sources.ipynb #2381a3dd
 _most_bytes = 8 * 2**30
 
-# %% ../nbs/00b_sources.ipynb #e401f8bb
+# %% ../nbs/00b_sources.ipynb #6ba96cfc
 def _open_npz(
     path:Path, # a .npz file
     wanted:Sequence[str]=(), # arrays that are read where they are there
     allow_large:bool=False, # read arrays of more than 8 GiB
 )->dict[str, np.ndarray]:
     "Arrays of a .npz file. Raises `ValueError` for a damaged file, for lacking, too large and pickled arrays."
+    with _whole(path.name), zipfile.ZipFile(path) as archive:
+        held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        _check_held(path.name, held, archive, wanted, allow_large)
+    with _whole(path.name, ValueError), np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in wanted if key in held}
+
+# %% ../nbs/00b_sources.ipynb #efa2cbf3
+@contextlib.contextmanager
+def _whole(name:str, *more:type[Exception])->Iterator[None]:
+    "The errors of a damaged archive in words."
     try:
-        with zipfile.ZipFile(path) as archive:
-            held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            _check_held(path.name, held, archive, wanted, allow_large)
-        with np.load(path, allow_pickle=False) as arrays: return {key: arrays[key] for key in wanted if key in held}
-    except _damage as error:
-        raise ValueError(f"{path.name!r} is no whole .npz file ({str(error) or type(error).__name__}); write it again "
+        yield
+    except (*_damage, *more) as error:
+        raise ValueError(f"{name!r} is no whole .npz file ({str(error) or type(error).__name__}); write it again "
                          "with np.savez(path, x=..., y=...)") from error
 
-# %% ../nbs/00b_sources.ipynb #dc5ff7c0
+# %% ../nbs/00b_sources.ipynb #97fd5849
 _damage = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, KeyError, MemoryError, SyntaxError)
 
-# %% ../nbs/00b_sources.ipynb #ba323aef
+# %% ../nbs/00b_sources.ipynb #7efa5dcb
 def _check_held(name:str, held:dict, archive:zipfile.ZipFile, wanted:Sequence[str], allow_large:bool)->None:
     "Refuse an archive that lacks `x` or `y`, holds objects, or unfolds to too much."
     if lacking := {"x", "y"} - set(held):
@@ -490,7 +512,7 @@ def _check_held(name:str, held:dict, archive:zipfile.ZipFile, wanted:Sequence[st
         raise ValueError(f"{name!r} unfolds to {total / 2**30:.1f} GiB, more than {_most_bytes / 2**30:g}; if it is "
                          "meant to be so large, allow_large=True (--allow_large true) reads it")
 
-# %% ../nbs/00b_sources.ipynb #d6666e04
+# %% ../nbs/00b_sources.ipynb #63e8d4c3
 def _npy_head(file)->tuple[tuple[int, ...], np.dtype]:
     "Shape and dtype of an array in a file of NumPy's own."
     version = np.lib.format.read_magic(file)
@@ -559,7 +581,11 @@ def _read(source:Source, part:str|None)->Samples:
         return _read_both(source)[part == "test"] if part else _read_both(source)[0]
     if _by_name(source.data):
         return _check_unused(source, load_samples(source.data, part or "train", source.data_folder))
-    return _part(_read_all(source), part or "all")
+    samples = _read_all(source)
+    if samples.n_classes == 1 and not Path(source.data).is_dir():
+        raise ValueError(f"all {len(samples)} samples of {samples.name!r} are of class {samples.classes[0]!r}; expected "
+                         "two classes or more")
+    return _part(samples, part or "all")
 
 # %% ../nbs/00b_sources.ipynb #706ddeea
 def _by_name(data:str)->bool:
@@ -567,7 +593,7 @@ def _by_name(data:str)->bool:
     if data in DATASETS or ":" not in data or data.startswith("openml:"): return data in DATASETS
     return not Path(data).exists() and Path(data).suffix.lower() not in _file_readers
 
-# %% ../nbs/00b_sources.ipynb #3a5515cb
+# %% ../nbs/00b_sources.ipynb #ef28ba69
 def _check_unused(source:Source, samples:Samples)->Samples:
     "Refuse a column to split by where there are no columns."
     if source.split_by is not None and samples.groups is None:
@@ -588,7 +614,7 @@ def _read_all(source:Source)->Samples:
     if not path.exists(): raise FileNotFoundError(f"no file {source.data!r}")
     return read(path, source)
 
-# %% ../nbs/00b_sources.ipynb #0e053fd9
+# %% ../nbs/00b_sources.ipynb #9e43affb
 def _no_reader(path:Path, data:str)->str:
     "What to say of a word that means nothing, or of a file of another kind."
     kinds = f"a name of {list(DATASETS)}, a folder of images by class, a .csv, .tsv, .parquet or .npz file"
@@ -596,7 +622,7 @@ def _no_reader(path:Path, data:str)->str:
         return f"{path.name!r} is {_other_kinds[path.suffix.lower()]}; give {kinds}"
     return f"no data set {data!r}; give {kinds}, openml:NUMBER, or module:function"
 
-# %% ../nbs/00b_sources.ipynb #9d179407
+# %% ../nbs/00b_sources.ipynb #ee871b2a
 _other_kinds = {
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"),
                     "a pickle, which is not opened: it could run code. Save arrays with np.savez(path, x=..., y=...)"),
@@ -612,7 +638,7 @@ _other_kinds = {
 def _read_csv(path:Path, source:Source)->Samples:
     "A list of image files where `images` says so, else a table."
     listed = [c for c in (source.label, "path", source.id, source.split_by) if c] if source.images else []
-    return _from_frame(_read_table(path, listed or [source.label]), path, source)
+    return _from_frame(_read_table(path, listed, [source.label]), path, source)
 
 # %% ../nbs/00b_sources.ipynb #c1ea2948
 def _read_parquet(path:Path, source:Source)->Samples:
@@ -632,7 +658,7 @@ def _read_parquet(path:Path, source:Source)->Samples:
     if frame.empty: raise ValueError(f"{path.name!r} holds no rows and columns; expected at least one of each")
     return _from_frame(frame, path, source)
 
-# %% ../nbs/00b_sources.ipynb #4bbf9bdf
+# %% ../nbs/00b_sources.ipynb #a0e88faa
 def _from_frame(frame:pd.DataFrame, path:Path, source:Source)->Samples:
     "A table, or the images that it names."
     if source.images:
@@ -654,7 +680,7 @@ def _read_npz(path:Path, source:Source)->Samples:
 # %% ../nbs/00b_sources.ipynb #d2a72bd7
 _file_readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
 
-# %% ../nbs/00b_sources.ipynb #78ce2e8c
+# %% ../nbs/00b_sources.ipynb #908343ff
 def _read_both(source:Source)->tuple[Samples, Samples]:
     "The training part, which is all of `data`, and the test part from `test`."
     alone = _replace(source, test=None, pos=None, neg=None)
@@ -662,12 +688,12 @@ def _read_both(source:Source)->tuple[Samples, Samples]:
     like = {"size": None, "channels": None}
     if train.is_image: like = {"size": tuple(train.shape[1:]), "channels": train.shape[0]}
     alone = _replace(alone, data=source.test, allow_columns=["*"], **like)      # what the features are is settled
-    test = alone.read("test" if _by_name(source.test) else "all")
+    test = alone.read("test") if _by_name(source.test) else _read_all(alone)
     if train.groups is not None and (shared := sorted({*train.groups} & {*test.groups})):
         _logger.warning("training and test part share %d groups of %r: %s", len(shared), source.split_by, _some(shared))
     return train, _as_in(train, test)
 
-# %% ../nbs/00b_sources.ipynb #9acd7b83
+# %% ../nbs/00b_sources.ipynb #61a3f671
 def _as_in(
     train:Samples, # the training part
     test:Samples, # samples from another file
@@ -684,7 +710,7 @@ def _as_in(
     return test.replace(x=x, y=at[test.y], classes=train.classes, features=train.features, shift=train.shift,
                         scale=train.scale)
 
-# %% ../nbs/00b_sources.ipynb #79a242c6
+# %% ../nbs/00b_sources.ipynb #eb7f4166
 def _columns_as(train:Samples, test:Samples)->np.ndarray:
     "The columns of `train`, in its order; a category that is only in one of the two is 0, and said if only in `test`."
     known = {name: i for i, name in enumerate(test.features)}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/00d_tables.ipynb #a9e6bc40
+# %% ../nbs/00d_tables.ipynb #2b484e07
 import csv
 import difflib
 import functools
@@ -21,16 +21,16 @@ import pandas as pd
 
 from .core import check_choice
 
-# %% ../nbs/00d_tables.ipynb #73caaacb
+# %% ../nbs/00d_tables.ipynb #685013fd
 _logger = logging.getLogger(__name__)
 
-# %% ../nbs/00d_tables.ipynb #4ba43900
+# %% ../nbs/00d_tables.ipynb #039e22f9
 _magic = {b"PK\x03\x04": "an Excel or zip file", b"\x1f\x8b": "a gzip file", b"PAR1": "a Parquet file",
           b"%PDF": "a PDF", b"\xd0\xcf\x11\xe0": "an old Excel file", b"\x93NUMPY": "a NumPy array",
           b"SQLite": "a database", b"\x80\x04": "a pickle", b"\x89PNG": "an image", b"\xff\xd8\xff": "an image"}
 _too_small = 2
 
-# %% ../nbs/00d_tables.ipynb #aab8592c
+# %% ../nbs/00d_tables.ipynb #4ece08bc
 def _encoding(
     head:bytes, # the first of a file
     name:str, # of the file, for messages
@@ -46,7 +46,7 @@ def _encoding(
     if b"\0" in head: raise ValueError(f"{name!r} is no text: it holds zero bytes; save the table as CSV or Parquet")
     return "utf-8"
 
-# %% ../nbs/00d_tables.ipynb #8e4bd9fe
+# %% ../nbs/00d_tables.ipynb #07bcd13e
 def _separator(
     text:str, # the first lines of a file, whole lines only
     name:str, # of the file, for messages
@@ -66,7 +66,7 @@ def _separator(
     if twice: raise ValueError(f"{name!r} has several columns with the name {twice[0]!r}; give each a name of its own")
     return separator, header
 
-# %% ../nbs/00d_tables.ipynb #c565face
+# %% ../nbs/00d_tables.ipynb #a11c383f
 def _widths(text:str, separator:str)->tuple[list[int], list[str]]: # of each row, and the header
     "How many fields the rows of a text have; nothing when it cannot be read that way."
     try:
@@ -74,22 +74,25 @@ def _widths(text:str, separator:str)->tuple[list[int], list[str]]: # of each row
     except csv.Error: return [], []
     return ([len(row) for row in rows], rows[0]) if rows else ([], [])
 
-# %% ../nbs/00d_tables.ipynb #946885a9
+# %% ../nbs/00d_tables.ipynb #0bff8ce9
 def _read_table(
     path:Path, # a text file with a header
     text:Sequence[str]=(), # columns that stay as they are written
+    named:Sequence[str]=(), # columns in which "None" and "NA" are names, not gaps
 )->pd.DataFrame:
     """A file of separated values, whatever its encoding and separator.
 
     Raises `ValueError`, with the line, for rows of unequal length, and for what is no table.
     """
+    if not path.is_file(): raise FileNotFoundError(f"no file {str(path)!r}")
     with open(path, "rb") as file: head = file.read(2**16)
     encoding = _encoding(head, path.name)
     start = head.decode(encoding, "replace").lstrip("\ufeff")
     if len(head) == 2**16: start = start[:start.rfind("\n") + 1] or start
     separator, header = _separator(start, path.name)
     how = {"sep": separator, "decimal": _decimal(start, separator), "low_memory": False, "keep_default_na": False,
-           "dtype": {c: str for c in text}, "na_values": {c: _gaps for c in header if c not in text}}
+           "dtype": {c: str for c in text}, "na_values": {c: [""] if c in (*text, *named) else _gaps for c in header},
+           "index_col": False}
     try:
         frame = _parse(path, encoding, how)
     except UnicodeDecodeError:
@@ -99,29 +102,32 @@ def _read_table(
     if frame.isna().to_numpy().any(): _check_lengths(path, encoding, separator, len(header))
     return frame
 
-# %% ../nbs/00d_tables.ipynb #7437336c
+# %% ../nbs/00d_tables.ipynb #5610034a
 _gaps = ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 
-# %% ../nbs/00d_tables.ipynb #eb20577f
+# %% ../nbs/00d_tables.ipynb #c08900bb
 def _decimal(text:str, separator:str)->str:
     "The decimal sign: a comma where semicolons separate, and numbers with commas and none with points are there."
     comma, point = (re.search(rf"(?m)(?:^|;)\s*-?\d+{sign}\d+\s*(?:;|$)", text) for sign in (",", r"\."))
     return "," if separator == ";" and comma and not point else "."
 
-# %% ../nbs/00d_tables.ipynb #014ca683
+# %% ../nbs/00d_tables.ipynb #25a4b58f
 def _parse(path:Path, encoding:str, how:dict)->pd.DataFrame:
     "The table as pandas reads it; its errors in words."
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(path, encoding=encoding, **how)
+    except pd.errors.ParserWarning as error:
+        raise ValueError(f"{path.name!r} names {len(how['na_values'])} columns and its rows have more fields; "
+                         "name them all") from error
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path.name!r} is empty; expected a header and rows") from error
     except pd.errors.ParserError as error:
         raise ValueError(f"{path.name!r} is no whole table: {_in_words(str(error))}; every row needs as many fields as "
                          "the header, and text with separators in it quotation marks") from error
 
-# %% ../nbs/00d_tables.ipynb #abe93cab
+# %% ../nbs/00d_tables.ipynb #7ff463e8
 def _in_words(error:str)->str:
     "What pandas' parser means."
     if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", error):
@@ -129,16 +135,14 @@ def _in_words(error:str)->str:
     if "EOF inside string" in error: return "a quotation mark is opened and never closed"
     return error.removeprefix("Error tokenizing data. C error: ").strip()
 
-# %% ../nbs/00d_tables.ipynb #0477b1f5
+# %% ../nbs/00d_tables.ipynb #9a6d8ec9
 def _check_shape(frame:pd.DataFrame, name:str, header:list[str])->None:
-    "Refuse a table without rows or names, and one whose rows are longer than its header."
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(f"{name!r} names {len(header)} columns and its rows have more fields; name them all")
+    "Refuse a table without rows or names."
     if frame.empty: raise ValueError(f"{name!r} has a header and no rows")
     if all(re.fullmatch(r"-?\d+([.,]\d+)?(\.\d+)?", column.strip()) for column in header):
         raise ValueError(f"the first line of {name!r} holds numbers, {header[:4]}; expected the names of the columns")
 
-# %% ../nbs/00d_tables.ipynb #8b7336a5
+# %% ../nbs/00d_tables.ipynb #911167f0
 def _check_lengths(path:Path, encoding:str, separator:str, n:int)->None:
     "Refuse rows that are shorter than the header, which pandas fills with gaps."
     with open(path, encoding=encoding, errors="replace", newline="") as file:
@@ -148,7 +152,7 @@ def _check_lengths(path:Path, encoding:str, separator:str, n:int)->None:
                 raise ValueError(f"{path.name!r} is no whole table: line {reader.line_num} has {len(row)} fields and "
                                  f"{n} are named; every row needs as many fields as the header")
 
-# %% ../nbs/00d_tables.ipynb #db7cbe77
+# %% ../nbs/00d_tables.ipynb #10b012d4
 def _check_classes(
     y:pd.Series, # one label per row
 )->None:
@@ -164,7 +168,7 @@ def _check_classes(
         raise ValueError(f"{known} {len(values)} different values in {n} rows ({shown}, ...); expected classes, each "
                          "of them several times. Name another column with label (--label)")
 
-# %% ../nbs/00d_tables.ipynb #09ef18ed
+# %% ../nbs/00d_tables.ipynb #afa31ec2
 def _labels(
     y:np.ndarray, # [N] labels of any kind
 )->tuple[np.ndarray, list[str]|None]: # what `from_arrays` takes
@@ -178,7 +182,7 @@ def _labels(
     values, codes = np.unique(y.astype(np.int64), return_inverse=True)
     return codes, [str(v) for v in values]
 
-# %% ../nbs/00d_tables.ipynb #0656504d
+# %% ../nbs/00d_tables.ipynb #aa5501c9
 def _say_alike(names:Sequence[str])->None:
     "Say which names of classes differ only in spaces or capitals."
     seen = {}
@@ -186,18 +190,18 @@ def _say_alike(names:Sequence[str])->None:
     for same in seen.values():
         if len(same) > 1: _logger.warning("the classes %s differ only in spaces or capitals", same)
 
-# %% ../nbs/00d_tables.ipynb #4ffd70fc
+# %% ../nbs/00d_tables.ipynb #db8bc727
 _id_names = re.compile(r"(?i:(.*[ _.-])?(id|uid|uuid|guid|index|idx|row|row_?id|row_?num(ber)?|nr|key)|unnamed: \d+)"
                        r"|.*[a-z]I[Dd]")
 _label_names = re.compile(r"(.*[ _.-])?(labels?|targets?|ground_?truth|y_true|true_y)([ _.-].*)?", re.IGNORECASE)
 _date = re.compile(r"\d{4}[/-]\d{1,2}[/-]\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-](\d{2}|\d{4})( .*)?")
 
-# %% ../nbs/00d_tables.ipynb #b0ae0f92
+# %% ../nbs/00d_tables.ipynb #e7f45deb
 def _is_text(column:pd.Series)->bool:
     "Whether a column holds text or categories: neither numbers nor truth values."
     return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
 
-# %% ../nbs/00d_tables.ipynb #2e4adf48
+# %% ../nbs/00d_tables.ipynb #60181348
 def _counts(
     column:pd.Series, # of a table, without gaps
 )->str|None: # what is wrong with it as a feature
@@ -207,7 +211,7 @@ def _counts(
     named = _id_names.fullmatch(str(column.name)) or str(column.name).strip() == ""
     return "is another number in every row, as an id is" if named and len(column) > 2 and column.is_unique else None
 
-# %% ../nbs/00d_tables.ipynb #9c3b1200
+# %% ../nbs/00d_tables.ipynb #3faef0e4
 def _is_date(
     column:pd.Series, # of a table
 )->str|None:
@@ -218,7 +222,7 @@ def _is_date(
     matched = np.mean([bool(_date.fullmatch(text.strip())) for text in some])
     return f"holds dates, such as {some.iloc[0]!r}" if matched > .9 else None
 
-# %% ../nbs/00d_tables.ipynb #9f724c66
+# %% ../nbs/00d_tables.ipynb #23266736
 def _is_prose(
     column:pd.Series, # of a table
 )->str|None:
@@ -234,18 +238,19 @@ def _is_prose(
             " that name image files (to read these: images=True, --images true)" if files.mean() > .9 else "")
     return None
 
-# %% ../nbs/00d_tables.ipynb #a788cd9b
+# %% ../nbs/00d_tables.ipynb #b8038fda
 _plain = (str, bool, int, float, complex, np.generic, pd.Interval)
 
-# %% ../nbs/00d_tables.ipynb #2b5dbe45
+# %% ../nbs/00d_tables.ipynb #29ba70b7
 def _is_nested(
     column:pd.Series, # of a table
 )->str|None:
-    "A column of lists, dictionaries or bytes."
+    "A column of lists, dictionaries or bytes, or of complex numbers."
+    if pd.api.types.is_complex_dtype(column): return "holds complex numbers"
     inside = next((type(value).__name__ for value in column.head(100) if not isinstance(value, _plain)), None)
     return f"holds values of type {inside}" if _is_text(column) and inside else None
 
-# %% ../nbs/00d_tables.ipynb #1be33d07
+# %% ../nbs/00d_tables.ipynb #e20e9776
 def _is_label(
     column:pd.Series, # of a table
     y:pd.Series, # the label
@@ -261,7 +266,7 @@ def _is_label(
         return "holds the same names as the label"
     return "is called a label" if _label_names.fullmatch(str(column.name)) else None
 
-# %% ../nbs/00d_tables.ipynb #1db62734
+# %% ../nbs/00d_tables.ipynb #05e3aa0b
 def _features(
     frame:pd.DataFrame, # one row per sample, without gaps
     label:str, # column with the class
@@ -281,16 +286,16 @@ def _features(
     if x.shape[1] == 0: raise ValueError(f"no column is left beside the label {label!r}; expected at least one feature")
     return x
 
-# %% ../nbs/00d_tables.ipynb #8b0ca784
+# %% ../nbs/00d_tables.ipynb #3537981a
 def _complaints(column:pd.Series, y:pd.Series)->Iterator[str]:
     "What speaks against a column as a feature."
     for look in (_counts, _is_date, _is_nested, functools.partial(_is_label, y=y), _is_prose):
         if said := look(column): yield said
 
-# %% ../nbs/00d_tables.ipynb #1400c801
+# %% ../nbs/00d_tables.ipynb #ed75eb95
 _missing = ("refuse", "drop", "impute")
 
-# %% ../nbs/00d_tables.ipynb #9b3c5540
+# %% ../nbs/00d_tables.ipynb #6372b211
 def _fill(
     frame:pd.DataFrame, # one row per sample
     missing:str="refuse", # "refuse", "drop" (rows) or "impute" (median, or the category "missing")
@@ -313,7 +318,7 @@ def _fill(
     _logger.warning("dropped %d of %d rows, which had missing values", len(frame) - len(kept), len(frame))
     return kept
 
-# %% ../nbs/00d_tables.ipynb #7f9fb148
+# %% ../nbs/00d_tables.ipynb #e3c852bc
 def _impute(frame:pd.DataFrame, gaps:pd.Series)->pd.DataFrame:
     "Gaps filled: numbers by the median, all else by a category of its own."
     full = {}
@@ -326,7 +331,7 @@ def _impute(frame:pd.DataFrame, gaps:pd.Series)->pd.DataFrame:
         _logger.warning("filled %d gaps of column %r with %s", gaps[name], name, what)
     return frame.assign(**full)
 
-# %% ../nbs/00d_tables.ipynb #c4d90993
+# %% ../nbs/00d_tables.ipynb #b9994955
 def _without_infinity(frame:pd.DataFrame)->pd.DataFrame:
     "Refuse infinite numbers, and numbers that float32 cannot hold."
     for name in frame.columns:
@@ -338,7 +343,7 @@ def _without_infinity(frame:pd.DataFrame)->pd.DataFrame:
                              "3e38. Mend or drop such rows")
     return frame
 
-# %% ../nbs/00d_tables.ipynb #34a0c11f
+# %% ../nbs/00d_tables.ipynb #a444a91d
 def _check_columns(
     frame:pd.DataFrame, # a table
     *columns:str|None, # that must be in it; None are passed over
