@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/00d_tables.ipynb #2b484e07
+# %% ../nbs/00d_tables.ipynb #987a2561
 import csv
 import difflib
 import functools
@@ -21,16 +21,16 @@ import pandas as pd
 
 from .core import check_choice
 
-# %% ../nbs/00d_tables.ipynb #685013fd
+# %% ../nbs/00d_tables.ipynb #68c90793
 _logger = logging.getLogger(__name__)
 
-# %% ../nbs/00d_tables.ipynb #039e22f9
+# %% ../nbs/00d_tables.ipynb #3d7963b8
 _magic = {b"PK\x03\x04": "an Excel or zip file", b"\x1f\x8b": "a gzip file", b"PAR1": "a Parquet file",
           b"%PDF": "a PDF", b"\xd0\xcf\x11\xe0": "an old Excel file", b"\x93NUMPY": "a NumPy array",
           b"SQLite": "a database", b"\x80\x04": "a pickle", b"\x89PNG": "an image", b"\xff\xd8\xff": "an image"}
 _too_small = 2
 
-# %% ../nbs/00d_tables.ipynb #4ece08bc
+# %% ../nbs/00d_tables.ipynb #1acec7f2
 def _encoding(
     head:bytes, # the first of a file
     name:str, # of the file, for messages
@@ -46,7 +46,7 @@ def _encoding(
     if b"\0" in head: raise ValueError(f"{name!r} is no text: it holds zero bytes; save the table as CSV or Parquet")
     return "utf-8"
 
-# %% ../nbs/00d_tables.ipynb #07bcd13e
+# %% ../nbs/00d_tables.ipynb #639f90df
 def _separator(
     text:str, # the first lines of a file, whole lines only
     name:str, # of the file, for messages
@@ -66,7 +66,7 @@ def _separator(
     if twice: raise ValueError(f"{name!r} has several columns with the name {twice[0]!r}; give each a name of its own")
     return separator, header
 
-# %% ../nbs/00d_tables.ipynb #a11c383f
+# %% ../nbs/00d_tables.ipynb #0826d647
 def _widths(text:str, separator:str)->tuple[list[int], list[str]]: # of each row, and the header
     "How many fields the rows of a text have; nothing when it cannot be read that way."
     try:
@@ -74,7 +74,7 @@ def _widths(text:str, separator:str)->tuple[list[int], list[str]]: # of each row
     except csv.Error: return [], []
     return ([len(row) for row in rows], rows[0]) if rows else ([], [])
 
-# %% ../nbs/00d_tables.ipynb #0bff8ce9
+# %% ../nbs/00d_tables.ipynb #2c1b41c4
 def _read_table(
     path:Path, # a text file with a header
     text:Sequence[str]=(), # columns that stay as they are written
@@ -102,16 +102,16 @@ def _read_table(
     if frame.isna().to_numpy().any(): _check_lengths(path, encoding, separator, len(header))
     return frame
 
-# %% ../nbs/00d_tables.ipynb #5610034a
+# %% ../nbs/00d_tables.ipynb #e9d2850a
 _gaps = ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 
-# %% ../nbs/00d_tables.ipynb #c08900bb
+# %% ../nbs/00d_tables.ipynb #402fefb1
 def _decimal(text:str, separator:str)->str:
     "The decimal sign: a comma where semicolons separate, and numbers with commas and none with points are there."
     comma, point = (re.search(rf"(?m)(?:^|;)\s*-?\d+{sign}\d+\s*(?:;|$)", text) for sign in (",", r"\."))
     return "," if separator == ";" and comma and not point else "."
 
-# %% ../nbs/00d_tables.ipynb #25a4b58f
+# %% ../nbs/00d_tables.ipynb #115271a7
 def _parse(path:Path, encoding:str, how:dict)->pd.DataFrame:
     "The table as pandas reads it; its errors in words."
     try:
@@ -127,7 +127,7 @@ def _parse(path:Path, encoding:str, how:dict)->pd.DataFrame:
         raise ValueError(f"{path.name!r} is no whole table: {_in_words(str(error))}; every row needs as many fields as "
                          "the header, and text with separators in it quotation marks") from error
 
-# %% ../nbs/00d_tables.ipynb #7ff463e8
+# %% ../nbs/00d_tables.ipynb #8ea7a0cf
 def _in_words(error:str)->str:
     "What pandas' parser means."
     if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", error):
@@ -135,14 +135,14 @@ def _in_words(error:str)->str:
     if "EOF inside string" in error: return "a quotation mark is opened and never closed"
     return error.removeprefix("Error tokenizing data. C error: ").strip()
 
-# %% ../nbs/00d_tables.ipynb #9a6d8ec9
+# %% ../nbs/00d_tables.ipynb #21293d94
 def _check_shape(frame:pd.DataFrame, name:str, header:list[str])->None:
     "Refuse a table without rows or names."
     if frame.empty: raise ValueError(f"{name!r} has a header and no rows")
     if all(re.fullmatch(r"-?\d+([.,]\d+)?(\.\d+)?", column.strip()) for column in header):
         raise ValueError(f"the first line of {name!r} holds numbers, {header[:4]}; expected the names of the columns")
 
-# %% ../nbs/00d_tables.ipynb #911167f0
+# %% ../nbs/00d_tables.ipynb #2dd7bd5b
 def _check_lengths(path:Path, encoding:str, separator:str, n:int)->None:
     "Refuse rows that are shorter than the header, which pandas fills with gaps."
     with open(path, encoding=encoding, errors="replace", newline="") as file:
@@ -152,7 +152,7 @@ def _check_lengths(path:Path, encoding:str, separator:str, n:int)->None:
                 raise ValueError(f"{path.name!r} is no whole table: line {reader.line_num} has {len(row)} fields and "
                                  f"{n} are named; every row needs as many fields as the header")
 
-# %% ../nbs/00d_tables.ipynb #10b012d4
+# %% ../nbs/00d_tables.ipynb #9e95c0d0
 def _check_classes(
     y:pd.Series, # one label per row
 )->None:
@@ -168,7 +168,7 @@ def _check_classes(
         raise ValueError(f"{known} {len(values)} different values in {n} rows ({shown}, ...); expected classes, each "
                          "of them several times. Name another column with label (--label)")
 
-# %% ../nbs/00d_tables.ipynb #afa31ec2
+# %% ../nbs/00d_tables.ipynb #bc73ad08
 def _labels(
     y:np.ndarray, # [N] labels of any kind
 )->tuple[np.ndarray, list[str]|None]: # what `from_arrays` takes
@@ -182,7 +182,7 @@ def _labels(
     values, codes = np.unique(y.astype(np.int64), return_inverse=True)
     return codes, [str(v) for v in values]
 
-# %% ../nbs/00d_tables.ipynb #aa5501c9
+# %% ../nbs/00d_tables.ipynb #3965f1a6
 def _say_alike(names:Sequence[str])->None:
     "Say which names of classes differ only in spaces or capitals."
     seen = {}
@@ -190,18 +190,18 @@ def _say_alike(names:Sequence[str])->None:
     for same in seen.values():
         if len(same) > 1: _logger.warning("the classes %s differ only in spaces or capitals", same)
 
-# %% ../nbs/00d_tables.ipynb #db8bc727
+# %% ../nbs/00d_tables.ipynb #47215583
 _id_names = re.compile(r"(?i:(.*[ _.-])?(id|uid|uuid|guid|index|idx|row|row_?id|row_?num(ber)?|nr|key)|unnamed: \d+)"
                        r"|.*[a-z]I[Dd]")
 _label_names = re.compile(r"(.*[ _.-])?(labels?|targets?|ground_?truth|y_true|true_y)([ _.-].*)?", re.IGNORECASE)
 _date = re.compile(r"\d{4}[/-]\d{1,2}[/-]\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-](\d{2}|\d{4})( .*)?")
 
-# %% ../nbs/00d_tables.ipynb #e7f45deb
+# %% ../nbs/00d_tables.ipynb #31d60ef1
 def _is_text(column:pd.Series)->bool:
     "Whether a column holds text or categories: neither numbers nor truth values."
     return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
 
-# %% ../nbs/00d_tables.ipynb #60181348
+# %% ../nbs/00d_tables.ipynb #d5f70a9d
 def _counts(
     column:pd.Series, # of a table, without gaps
 )->str|None: # what is wrong with it as a feature
@@ -211,7 +211,7 @@ def _counts(
     named = _id_names.fullmatch(str(column.name)) or str(column.name).strip() == ""
     return "is another number in every row, as an id is" if named and len(column) > 2 and column.is_unique else None
 
-# %% ../nbs/00d_tables.ipynb #3faef0e4
+# %% ../nbs/00d_tables.ipynb #3f7ed3d1
 def _is_date(
     column:pd.Series, # of a table
 )->str|None:
@@ -222,7 +222,7 @@ def _is_date(
     matched = np.mean([bool(_date.fullmatch(text.strip())) for text in some])
     return f"holds dates, such as {some.iloc[0]!r}" if matched > .9 else None
 
-# %% ../nbs/00d_tables.ipynb #23266736
+# %% ../nbs/00d_tables.ipynb #918e2815
 def _is_prose(
     column:pd.Series, # of a table
 )->str|None:
@@ -238,10 +238,10 @@ def _is_prose(
             " that name image files (to read these: images=True, --images true)" if files.mean() > .9 else "")
     return None
 
-# %% ../nbs/00d_tables.ipynb #b8038fda
+# %% ../nbs/00d_tables.ipynb #86fe6052
 _plain = (str, bool, int, float, complex, np.generic, pd.Interval)
 
-# %% ../nbs/00d_tables.ipynb #29ba70b7
+# %% ../nbs/00d_tables.ipynb #96c21e77
 def _is_nested(
     column:pd.Series, # of a table
 )->str|None:
@@ -250,7 +250,7 @@ def _is_nested(
     inside = next((type(value).__name__ for value in column.head(100) if not isinstance(value, _plain)), None)
     return f"holds values of type {inside}" if _is_text(column) and inside else None
 
-# %% ../nbs/00d_tables.ipynb #e20e9776
+# %% ../nbs/00d_tables.ipynb #2814f466
 def _is_label(
     column:pd.Series, # of a table
     y:pd.Series, # the label
@@ -266,7 +266,7 @@ def _is_label(
         return "holds the same names as the label"
     return "is called a label" if _label_names.fullmatch(str(column.name)) else None
 
-# %% ../nbs/00d_tables.ipynb #05e3aa0b
+# %% ../nbs/00d_tables.ipynb #9b3b86f9
 def _features(
     frame:pd.DataFrame, # one row per sample, without gaps
     label:str, # column with the class
@@ -286,16 +286,16 @@ def _features(
     if x.shape[1] == 0: raise ValueError(f"no column is left beside the label {label!r}; expected at least one feature")
     return x
 
-# %% ../nbs/00d_tables.ipynb #3537981a
+# %% ../nbs/00d_tables.ipynb #7baffd49
 def _complaints(column:pd.Series, y:pd.Series)->Iterator[str]:
     "What speaks against a column as a feature."
     for look in (_counts, _is_date, _is_nested, functools.partial(_is_label, y=y), _is_prose):
         if said := look(column): yield said
 
-# %% ../nbs/00d_tables.ipynb #ed75eb95
+# %% ../nbs/00d_tables.ipynb #be69bff8
 _missing = ("refuse", "drop", "impute")
 
-# %% ../nbs/00d_tables.ipynb #6372b211
+# %% ../nbs/00d_tables.ipynb #64328d7a
 def _fill(
     frame:pd.DataFrame, # one row per sample
     missing:str="refuse", # "refuse", "drop" (rows) or "impute" (median, or the category "missing")
@@ -318,7 +318,7 @@ def _fill(
     _logger.warning("dropped %d of %d rows, which had missing values", len(frame) - len(kept), len(frame))
     return kept
 
-# %% ../nbs/00d_tables.ipynb #e3c852bc
+# %% ../nbs/00d_tables.ipynb #669edd38
 def _impute(frame:pd.DataFrame, gaps:pd.Series)->pd.DataFrame:
     "Gaps filled: numbers by the median, all else by a category of its own."
     full = {}
@@ -331,7 +331,7 @@ def _impute(frame:pd.DataFrame, gaps:pd.Series)->pd.DataFrame:
         _logger.warning("filled %d gaps of column %r with %s", gaps[name], name, what)
     return frame.assign(**full)
 
-# %% ../nbs/00d_tables.ipynb #b9994955
+# %% ../nbs/00d_tables.ipynb #398294e8
 def _without_infinity(frame:pd.DataFrame)->pd.DataFrame:
     "Refuse infinite numbers, and numbers that float32 cannot hold."
     for name in frame.columns:
@@ -343,7 +343,7 @@ def _without_infinity(frame:pd.DataFrame)->pd.DataFrame:
                              "3e38. Mend or drop such rows")
     return frame
 
-# %% ../nbs/00d_tables.ipynb #a444a91d
+# %% ../nbs/00d_tables.ipynb #7fd12d56
 def _check_columns(
     frame:pd.DataFrame, # a table
     *columns:str|None, # that must be in it; None are passed over
