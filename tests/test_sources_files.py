@@ -3,6 +3,7 @@ import io
 import json
 import os
 import sys
+import threading
 import types
 
 import numpy as np
@@ -260,6 +261,20 @@ def test_blocks_of_any_size_give_the_same(many, monkeypatch):
     for step in (1, 7, 24, 100):
         monkeypatch.setattr(image_files, "_per_block", lambda size, channels, step=step: step)
         assert np.array_equal(from_folder(many, cache="no").x, one)
+
+
+def test_several_files_are_decoded_at_once(two, monkeypatch):
+    "As many threads meet in the decoder as there are cores (here: said to be three)."
+    meet, decode = threading.Barrier(3), image_files._decode
+
+    def together(*args, **options):
+        meet.wait(20)                                                 # breaks unless three threads come
+        return decode(*args, **options)
+
+    for i in range(4): put(two / "a" / f"m{i}.png", np.full((6, 8, 3), i, np.uint8))
+    monkeypatch.setattr(image_files, "_decode", together)
+    monkeypatch.setattr(image_files.joblib, "cpu_count", lambda: 3)
+    assert len(from_folder(two)) == 6
 
 
 # ------------------------------------------------------------------------------------------------ tables
