@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['counterfactuals', 'Parts', 'find_parts']
 
-# %% ../nbs/07d_parts.ipynb #fcdb34c6
+# %% ../nbs/07d_parts.ipynb #04d0507a
 import html
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,36 +17,36 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import Result, check_choice, new_figure, patch
-from .data import Samples, plot_images
-from .models import build_model, embed, evaluating, model_device, predict_embeddings, predict_logits
+from .core import Result, check_choice, patch
+from .data import Samples
+from .models import build_model, evaluating, model_device, predict_embeddings, predict_logits
 from .patterns import nearest_rows, unit_rows
 from .training import Training, fit
 
-# %% ../nbs/07d_parts.ipynb #85baec1b
+# %% ../nbs/07d_parts.ipynb #898394f5
 def _train_judges(
     samples:Samples, # labeled, best of all classes
     n:int=2, # of different architectures where the samples allow it
     seed:int=0, # the first judge has the next one
     device="cpu", # where they are trained and stay
 )->list[nn.Module]: # in eval mode, each with the attribute `classes`
-    "Networks to judge by; each passes about 100,000 samples, in 30 epochs at most."
+    "Networks to judge by; each passes about 30,000 samples, in 15 epochs at most."
     judges = []
     for k in range(n):
         judge = _judge_network(samples, k, seed + 1 + k)
-        fit(judge, samples, Training(int(np.clip(100_000 // len(samples), 1, 30))), seed=seed + 1 + k, device=device)
+        fit(judge, samples, Training(int(np.clip(30_000 // len(samples), 1, 15))), seed=seed + 1 + k, device=device)
         judge.classes = samples.classes
         judges.append(judge.eval())
     return judges
 
-# %% ../nbs/07d_parts.ipynb #eec16f87
+# %% ../nbs/07d_parts.ipynb #dd92322a
 def _judge_network(samples:Samples, k:int, seed:int)->nn.Module:
     "The k-th kind of judge that takes these samples."
     if not samples.is_image: return build_model("tabular_mlp", samples, seed, hidden=(64, 64) if k % 2 else (128,))
     if min(samples.shape[1:]) < 16: return build_model("mlp", samples, seed, nf=128 if k % 2 else 64)
     return build_model(("resnet_small", "lenet")[k % 2], samples, seed)
 
-# %% ../nbs/07d_parts.ipynb #44268b58
+# %% ../nbs/07d_parts.ipynb #ca39a681
 def _places(
     judge:nn.Module, # gives K logits; its attribute `classes`, where it has one, names them
     names:Sequence[str], # of the classes asked for
@@ -56,7 +56,7 @@ def _places(
     known = list(getattr(judge, "classes", classes))
     return [known.index(check_choice(name, known, f"class of {type(judge).__name__}")) for name in names]
 
-# %% ../nbs/07d_parts.ipynb #ea6eecd2
+# %% ../nbs/07d_parts.ipynb #3b35fa38
 def _who_is_unsure(
     judge:nn.Module, # independent of the audited model
     inputs:Samples, # N ambiguous inputs
@@ -70,17 +70,18 @@ def _who_is_unsure(
     others = [name for name, _ in sorted(((n, -(said == n).sum()) for n in names if n not in pair), key=lambda v: v[1])]
     groups = {**{str(n): said == n for n in pair}, **{f"neither: {n}": said == n for n in others if (said == n).any()},
               "all": np.ones(len(said), bool)}
-    rows = {name: {"inputs": int(at.sum()), "share": at.mean(), "confidence": confidence[at].mean() if at.any() else np.nan,
-                   "sure": (confidence[at] >= sure).mean() if at.any() else np.nan} for name, at in groups.items()}
+    some = lambda values: values.mean() if len(values) else np.nan
+    rows = {name: {"inputs": at.sum(), "share": at.mean(), "confidence": some(confidence[at]),
+                   "sure": some(confidence[at] >= sure)} for name, at in groups.items()}
     return pd.DataFrame(rows).T.astype({"inputs": int}).rename_axis("the judge says")
 
-# %% ../nbs/07d_parts.ipynb #a78ff358
+# %% ../nbs/07d_parts.ipynb #2376cfc7
 def _log_odds(judge:nn.Module, x:torch.Tensor, a:int, b:int)->torch.Tensor:
     "[B] logit of class a minus that of b, which is the log of p_a / p_b."
     logits = judge(x)
     return logits[:, a] - logits[:, b]
 
-# %% ../nbs/07d_parts.ipynb #8a4a3b1a
+# %% ../nbs/07d_parts.ipynb #6d5a3d8a
 def _descend(model, generator, z:torch.Tensor, a:int, b:int, sign:int, goal:float, n_steps:int, lr:float, pull:float):
     "Latents whose images have log-odds of at least `goal` (sign 1) or at most -goal (-1), each stopped on arrival."
     start, z = z, z.clone().requires_grad_()
@@ -97,7 +98,7 @@ def _descend(model, generator, z:torch.Tensor, a:int, b:int, sign:int, goal:floa
         optimizer.step()
     return torch.where(done[:, None], kept, z.detach())
 
-# %% ../nbs/07d_parts.ipynb #facd8a0a
+# %% ../nbs/07d_parts.ipynb #e5c6e31c
 def _search_latent(model, generator, z, a, b, goal, n_steps, lr, pull, device, batch_size:int=250)->np.ndarray:
     "[N, 2, ...] images that decide for A and for B, through a generator."
     ends = []
@@ -107,7 +108,7 @@ def _search_latent(model, generator, z, a, b, goal, n_steps, lr, pull, device, b
             with torch.no_grad(): ends.append(torch.stack([generator(v).float().cpu() for v in latents], 1))
     return torch.cat(ends).numpy()
 
-# %% ../nbs/07d_parts.ipynb #e3b102fa
+# %% ../nbs/07d_parts.ipynb #0828a2d4
 def _search_real(model, inputs:Samples, real:Samples, pair:Sequence[str], k:int)->np.ndarray:
     "[N, 2, ...] means of the k nearest real samples of A and of B, in the network's features."
     here, there = (unit_rows(predict_embeddings(model, s)) for s in (inputs, real))
@@ -119,7 +120,7 @@ def _search_real(model, inputs:Samples, real:Samples, pair:Sequence[str], k:int)
         ends.append(x.mean(1))
     return np.stack(ends, 1)
 
-# %% ../nbs/07d_parts.ipynb #52d28ac0
+# %% ../nbs/07d_parts.ipynb #80b9b33b
 def counterfactuals(
     model:nn.Module, # decides: the audited model or a judge; unchanged
     inputs:Samples, # N ambiguous inputs
@@ -149,12 +150,12 @@ def counterfactuals(
     a, b = _places(model, pair, inputs.classes)
     return _search_latent(model, generator, z, a, b, goal, n_steps, .02, .02, device)
 
-# %% ../nbs/07d_parts.ipynb #b25a5d75
+# %% ../nbs/07d_parts.ipynb #9500d193
 def _gray(x:torch.Tensor)->torch.Tensor:
     "[N, H, W] how much there is at each pixel of images in [-1, 1]: 0 to 1, mean over colors."
     return (x.float().mean(1) + 1) / 2
 
-# %% ../nbs/07d_parts.ipynb #af98f174
+# %% ../nbs/07d_parts.ipynb #f67c401b
 def _style(x:torch.Tensor)->pd.DataFrame: # slant, ink, width by row
     "Writing style of images in [-1, 1]: slope of the strokes, mean brightness, horizontal spread once upright."
     gray = _gray(x)
@@ -165,7 +166,7 @@ def _style(x:torch.Tensor)->pd.DataFrame: # slant, ink, width by row
     width = ((gray * place.square()).sum((1, 2)) / total).sqrt()
     return pd.DataFrame({"slant": slant.numpy(), "ink": gray.mean((1, 2)).numpy(), "width": width.numpy()})
 
-# %% ../nbs/07d_parts.ipynb #70fe2f0d
+# %% ../nbs/07d_parts.ipynb #db8c8064
 def _upright(
     gray:torch.Tensor, # [N, H, W] at least 0
 )->torch.Tensor: # [N, 3] float32: slant, and the center across and down in -1..1
@@ -177,7 +178,7 @@ def _upright(
     slant = (gray * du * dv).sum((1, 2)) / (gray * dv * dv).sum((1, 2)).clamp_min(1e-6)
     return torch.stack([slant.clamp(-1, 1), across, down], 1)
 
-# %% ../nbs/07d_parts.ipynb #b684c918
+# %% ../nbs/07d_parts.ipynb #8068a199
 def _warp(
     maps:torch.Tensor, # [N, C, H, W]
     frame:torch.Tensor|None, # [N, 3] of `_upright`, or None: maps stay as they are
@@ -187,11 +188,12 @@ def _warp(
     if frame is None: return maps
     slant, across, down = frame.T
     one, zero = torch.ones_like(slant), torch.zeros_like(slant)
-    rows = ([one, -slant, slant * down - across], [zero, one, -down]) if back else ([one, slant, across], [zero, one, down])
+    if back: rows = [one, -slant, slant * down - across], [zero, one, -down]
+    else: rows = [one, slant, across], [zero, one, down]
     grid = F.affine_grid(torch.stack([torch.stack(r, 1) for r in rows], 1), list(maps.shape), align_corners=True)
     return F.grid_sample(maps, grid, align_corners=True)
 
-# %% ../nbs/07d_parts.ipynb #27ea07da
+# %% ../nbs/07d_parts.ipynb #29e04a42
 def _blurred(maps:torch.Tensor, sigma:float=.7)->torch.Tensor:
     "Images [N, C, H, W] after a Gaussian blur."
     weights = torch.exp(-torch.arange(-3., 4) ** 2 / (2 * sigma ** 2))
@@ -200,20 +202,20 @@ def _blurred(maps:torch.Tensor, sigma:float=.7)->torch.Tensor:
         maps = F.conv2d(maps, weights.reshape(shape), padding=pad, groups=maps.shape[1])
     return maps
 
-# %% ../nbs/07d_parts.ipynb #af293b84
+# %% ../nbs/07d_parts.ipynb #8cc692fa
 def _pooled(maps:torch.Tensor)->np.ndarray:
-    "[N, P] maps of a row of a table as they are, or of images averaged to about 14 x 14, each with absolute values that sum to 1."
+    "[N, P] maps, those of images averaged to about 14 x 14, each with absolute values that sum to 1."
     if maps.ndim == 4: maps = F.avg_pool2d(maps, max(1, round(min(maps.shape[2:]) / 14)))
     flat = maps.flatten(1).numpy().astype(np.float64)
     return flat / np.maximum(np.abs(flat).sum(1, keepdims=True), 1e-12)
 
-# %% ../nbs/07d_parts.ipynb #48cd633f
+# %% ../nbs/07d_parts.ipynb #b9e82593
 def _halves(signed:np.ndarray)->np.ndarray:
     "[N, 2 P] what is added for A beside what is added for B; rows sum to 1."
     both = np.concatenate([signed.clip(min=0), (-signed).clip(min=0)], 1)
     return both / np.maximum(both.sum(1, keepdims=True), 1e-12)
 
-# %% ../nbs/07d_parts.ipynb #fc1be853
+# %% ../nbs/07d_parts.ipynb #280c0124
 def _factorize(shares:np.ndarray, r:int, seed:int=0)->tuple[np.ndarray, np.ndarray]:
     "Mixtures [N, r], rows summing to 1, of parts [r, 2 P], also with rows that sum to 1."
     from sklearn.decomposition import NMF
@@ -226,20 +228,20 @@ def _factorize(shares:np.ndarray, r:int, seed:int=0)->tuple[np.ndarray, np.ndarr
     total = model.components_.sum(1)
     return _as_mixture(weights * total), model.components_ / np.maximum(total, 1e-12)[:, None]
 
-# %% ../nbs/07d_parts.ipynb #80d98586
+# %% ../nbs/07d_parts.ipynb #6a6d50e7
 def _as_mixture(weights:np.ndarray)->np.ndarray:
     "Rows that sum to 1; equal shares for a row of zeros."
     total = weights.sum(1, keepdims=True)
     return np.where(total > 0, weights / np.maximum(total, 1e-12), 1 / weights.shape[1])
 
-# %% ../nbs/07d_parts.ipynb #acb3032b
+# %% ../nbs/07d_parts.ipynb #e877b543
 def _mix_of(shares:np.ndarray, parts:np.ndarray, n_steps:int=200)->np.ndarray: # [N, r], rows sum to 1
     "How other rows mix given parts: multiplicative updates of the weights alone."
     weights, gram = np.ones((len(shares), len(parts))), parts @ parts.T
     for _ in range(n_steps): weights *= (shares @ parts.T) / np.maximum(weights @ gram, 1e-12)
     return _as_mixture(weights)
 
-# %% ../nbs/07d_parts.ipynb #820b0e68
+# %% ../nbs/07d_parts.ipynb #352bed0e
 def _match(first:np.ndarray, second:np.ndarray)->tuple[np.ndarray, np.ndarray]: # cosines [r], and the partner of each
     "Cosines between two sets of equally many parts, matched one to one."
     from scipy.optimize import linear_sum_assignment
@@ -248,18 +250,18 @@ def _match(first:np.ndarray, second:np.ndarray)->tuple[np.ndarray, np.ndarray]: 
     rows, columns = linear_sum_assignment(similar, maximize=True)
     return similar[rows, columns], columns
 
-# %% ../nbs/07d_parts.ipynb #a0047389
+# %% ../nbs/07d_parts.ipynb #ec7e1f4b
 def _agreement(shares:np.ndarray, most:int, n_draws:int, seed:int)->pd.Series: # by number of parts
-    "The lowest matched cosine between parts of disjoint halves, mean over several draws of the halves."
+    "The lowest matched cosine between parts of disjoint halves, median over several draws of the halves."
     rng, n, found = np.random.default_rng(seed), len(shares), {r: [] for r in range(2, most + 1)}
     for _ in range(n_draws):
         order = rng.permutation(n)
         for r, lowest in found.items():
             first, second = (_factorize(shares[part], r)[1] for part in (order[:n // 2], order[n // 2:]))
             lowest.append(_match(first, second)[0].min())
-    return pd.Series({r: np.mean(v) for r, v in found.items()}, name="lowest cosine", dtype=float).rename_axis("parts")
+    return pd.Series({r: np.median(v) for r, v in found.items()}, name="lowest cosine", dtype=float).rename_axis("parts")
 
-# %% ../nbs/07d_parts.ipynb #921b6be2
+# %% ../nbs/07d_parts.ipynb #bdf84b64
 def _copula(signed:np.ndarray, rng:np.random.Generator)->np.ndarray:
     "Rows with the marginals and the rank covariance of the given ones, and otherwise Gaussian."
     from scipy.stats import norm, rankdata
@@ -269,12 +271,12 @@ def _copula(signed:np.ndarray, rng:np.random.Generator)->np.ndarray:
     drawn = rng.normal(size=(n, n)) @ (scores - scores.mean(0)) / n ** .5
     return np.take_along_axis(np.sort(signed, 0), drawn.argsort(0).argsort(0), 0)
 
-# %% ../nbs/07d_parts.ipynb #b4f8c8df
+# %% ../nbs/07d_parts.ipynb #81c070e5
 def _entropy(weights:np.ndarray)->float:
     "Mean entropy of rows of shares, in bits."
     return float(-(weights * np.log2(np.maximum(weights, 1e-12))).sum(1).mean())
 
-# %% ../nbs/07d_parts.ipynb #262d9ab6
+# %% ../nbs/07d_parts.ipynb #b99ea23a
 def _evidence(signed:np.ndarray, r:int, n_nulls:int, seed:int)->dict[str, float]:
     "Entropy of the shares in r parts beside that in copula nulls, and the share of nulls that are no higher."
     if r == 1: return {"entropy": 0., "null entropy": 0., "p_value": 1.}
@@ -282,12 +284,12 @@ def _evidence(signed:np.ndarray, r:int, n_nulls:int, seed:int)->dict[str, float]
     nulls = np.array([_entropy(_factorize(_halves(_copula(signed, rng)), r)[0]) for _ in range(n_nulls)])
     return {"entropy": own, "null entropy": nulls.mean(), "p_value": (1 + (nulls <= own).sum()) / (1 + n_nulls)}
 
-# %% ../nbs/07d_parts.ipynb #62b29fb0
+# %% ../nbs/07d_parts.ipynb #27d42d9d
 def _unit(maps:torch.Tensor)->torch.Tensor:
     "Each map divided by its length (root of its sum of squares)."
     return maps / maps.flatten(1).norm(dim=1).clamp_min(1e-9).reshape(-1, *[1] * (maps.ndim - 1))
 
-# %% ../nbs/07d_parts.ipynb #2c1b1a6a
+# %% ../nbs/07d_parts.ipynb #3abc15ec
 def _group_means(maps:torch.Tensor, groups:np.ndarray, learn:np.ndarray)->torch.Tensor: # [G, ...]
     "Mean map of each group over the rows `learn`; of all these rows where a group has none."
     n, at = int(groups.max()) + 1, torch.from_numpy(groups[learn])
@@ -295,7 +297,7 @@ def _group_means(maps:torch.Tensor, groups:np.ndarray, learn:np.ndarray)->torch.
     counts = torch.bincount(at, minlength=n).reshape(-1, *[1] * (maps.ndim - 1))
     return torch.where(counts > 0, sums / counts.clamp_min(1), maps[learn].mean(0))
 
-# %% ../nbs/07d_parts.ipynb #e2fee3da
+# %% ../nbs/07d_parts.ipynb #8c9367c2
 class _Gate:
     "What edits do to an independent judge."
 
@@ -309,7 +311,7 @@ class _Gate:
             self.splits += [halves, halves[::-1]]
 
     def move(self, edits:torch.Tensor, rows:np.ndarray)->float:
-        "Mean change of the log-odds when edits, in the frame, are added and taken away: half the difference of the two."
+        "Mean change of the log-odds when edits, in the frame, are added and taken away: half the difference."
         edits = self.size * _unit(_warp(edits, None if self.frame is None else self.frame[rows], back=True))
         device, moved = model_device(self.judge), []
         with torch.no_grad(), evaluating(self.judge):
@@ -327,35 +329,35 @@ class _Gate:
         "Each image's own map as its edit."
         return float(np.mean([self.move(self.maps[test], test) for _, test in self.splits]))
 
-# %% ../nbs/07d_parts.ipynb #c26df5bd
+# %% ../nbs/07d_parts.ipynb #597703ed
 def _by_kmeans(columns:np.ndarray, k:int, seed:int)->np.ndarray:
     "Groups by k-means."
     from sklearn.cluster import KMeans
 
     return KMeans(k, n_init=5, random_state=seed).fit_predict(columns).astype(np.int64)
 
-# %% ../nbs/07d_parts.ipynb #40dbcc87
+# %% ../nbs/07d_parts.ipynb #1de08332
 def _shuffled(groups:np.ndarray, rows:np.ndarray, rng:np.random.Generator)->np.ndarray:
     "The same groups handed out by lot among some rows."
     mixed = groups.copy()
     mixed[rows] = rng.permutation(groups[rows])
     return mixed
 
-# %% ../nbs/07d_parts.ipynb #2d099628
+# %% ../nbs/07d_parts.ipynb #11656b2a
 def _gate_table(gate:_Gate, groups:dict[str, np.ndarray], rows:np.ndarray, n_nulls:int, seed:int)->pd.DataFrame:
     "How far each kind of edit moves the judge; the first of `groups` are the parts, which are also shuffled."
-    moved = {"one edit for all": gate.of_groups(np.zeros(len(gate.x), np.int64))}
+    moved, rng = {"one edit for all": gate.of_groups(np.zeros(len(gate.x), np.int64))}, np.random.default_rng(seed)
     moved |= {f"an edit for each {name}": gate.of_groups(g) for name, g in groups.items()}
-    parts, rng = next(iter(groups.values())), np.random.default_rng(seed)
-    nulls = np.array([gate.of_groups(_shuffled(parts, rows, rng)) for _ in range(n_nulls)])
-    own = moved[f"an edit for each {next(iter(groups))}"]
-    moved |= {"shuffled parts, mean": nulls.mean(), "shuffled parts, best": nulls.max(), "each image's own map": gate.of_own()}
+    parts, first = next(iter(groups.values())), f"an edit for each {next(iter(groups))}"
+    nulls = np.array([gate.of_groups(_shuffled(parts, rows, rng)) for _ in range(n_nulls)] or [np.nan])
+    moved |= {"shuffled parts, mean": nulls.mean(), "shuffled parts, best": nulls.max()}
+    moved |= {"each image's own map": gate.of_own()}
     table = pd.DataFrame({"log-odds moved": moved}).rename_axis("edits")
     table["p_value"] = np.nan
-    table.loc[f"an edit for each {next(iter(groups))}", "p_value"] = (1 + (nulls >= own).sum()) / (1 + n_nulls)
+    table.loc[first, "p_value"] = (1 + (nulls >= moved[first]).sum()) / (1 + n_nulls)             # 1 without nulls
     return table
 
-# %% ../nbs/07d_parts.ipynb #2cc41c5c
+# %% ../nbs/07d_parts.ipynb #79e8e5ca
 @dataclass(frozen=True, eq=False, repr=False)
 class Parts(Result):
     "Why inputs are ambiguous between two classes, in parts: what `find_parts` returns."
@@ -363,8 +365,8 @@ class Parts(Result):
     pair: tuple[str, str] # classes A and B
     ends: np.ndarray # [N, 2, ...] float32 in model range: each input changed towards A and towards B
     shares: np.ndarray # [N, r] float, how the map of each input is mixed from the parts; rows sum to 1
-    maps: np.ndarray # [1 + r, ...] float32, mean unit map of all inputs and of each part's members, in the frame
-    components: np.ndarray # [r, 2 P] the parts as NMF has them: what is added for A, then for B; rows sum to 1
+    edits: np.ndarray # [1 + r, ...] float32, mean unit map of all inputs and of each part's members, in the frame
+    components: np.ndarray # [r, ...] float32, the parts themselves, coarse: positive where more is added for A
     in_frame: bool # whether maps were registered
     chosen_on: np.ndarray # positions of the inputs that chose frame and parts; the gate had the others
     agreement: pd.Series # by number of parts: lowest cosine between parts of disjoint halves
@@ -393,18 +395,19 @@ class Parts(Result):
     def frame(self)->pd.DataFrame:
         "By input id: position, part, its share, every share, and whether the input helped to choose the parts."
         at = np.arange(len(self.labels))
-        table = {"position": at, "part": self.labels, "share": self.shares.max(1), "chosen_on": np.isin(at, self.chosen_on)}
+        table = {"position": at, "part": self.labels, "share": self.shares.max(1)}
+        table |= {"chosen_on": np.isin(at, self.chosen_on)}
         table |= {f"share_{k}": self.shares[:, k] for k in range(self.n_parts)}
         return pd.DataFrame(table, index=pd.Index(self.inputs.ids, name="id"))
 
-# %% ../nbs/07d_parts.ipynb #2434eda7
+# %% ../nbs/07d_parts.ipynb #067b25d9
 def _passes(moved:pd.Series, p_value:float, level:float=.05)->bool:
     "The rule of the gate, from how far each kind of edit moves the judge."
     one, ceiling = moved["one edit for all"], moved["each image's own map"]
     own, others = moved["an edit for each part"], moved.filter(like="an edit for each").drop("an edit for each part")
     return bool(p_value <= level and own > max([one, *others]) and ceiling > one)
 
-# %% ../nbs/07d_parts.ipynb #5b962e22
+# %% ../nbs/07d_parts.ipynb #9c2ae04f
 def find_parts(
     judges:nn.Module|Sequence[nn.Module], # independent networks: the first makes maps, the last tests them
     inputs:Samples, # N ambiguous inputs, 80 or more
@@ -423,7 +426,7 @@ def find_parts(
 
     Raises `ValueError` for fewer than 80 inputs, and as `counterfactuals` does.
     """
-    if len(inputs) < 80: raise ValueError(f"{len(inputs)} inputs are too few to find parts and test them; give 80 or more")
+    if len(inputs) < 80: raise ValueError(f"{len(inputs)} inputs are too few to find and test parts; give 80 or more")
     judges = list(judges) if isinstance(judges, Sequence) else [judges]
     pair = tuple(pair or inputs.classes[:2])
     for judge in judges: model_device(judge, device)
@@ -440,31 +443,31 @@ def find_parts(
     gate = _Gate(judges[-1], x, maps, frame, _places(judges[-1], pair, inputs.classes), _size(maps), test, 2, seed)
     groups = _rival_groups(shares.argmax(1), x, features, r, seed)
     table = _gate_table(gate, groups, test, n_nulls if r > 1 else 0, seed)
-    means = _means(maps, shares.argmax(1), r)
+    edits, components = _means(maps, shares.argmax(1), r), _unfolded(parts, maps)
     near = _near_parts(judges[-1], inputs, real, shares) if real is not None else np.zeros((r, 0), np.int64)
     style = _style_of(x, shares.argmax(1), r)
-    words = _sentences(means, style, inputs, x, frame, pair)
-    return Parts(inputs, pair, ends, shares, means.numpy(), parts, frame is not None, np.sort(choose), agreement, evidence,
-                 table, style, words, near)
+    words = _sentences([edits[0], *components], style, inputs, x, frame, pair)
+    return Parts(inputs, pair, ends, shares, edits.numpy(), components.numpy(), frame is not None, np.sort(choose),
+                 agreement, evidence, table, style, words, near)
 
-# %% ../nbs/07d_parts.ipynb #77a0ce7c
+# %% ../nbs/07d_parts.ipynb #2ea003a6
 def _size(maps:torch.Tensor)->float:
-    "The length of an edit: for images 3 at 28 x 28 gray pixels, as much per pixel at other sizes; for tables that of the maps."
+    "The length of an edit: for images 3 at 28 x 28, as much per pixel at other sizes; for tables that of the maps."
     return 3 * (maps[0].numel() / 784) ** .5 if maps.ndim == 4 else float(maps.flatten(1).norm(dim=1).median())
 
-# %% ../nbs/07d_parts.ipynb #1ce3b187
+# %% ../nbs/07d_parts.ipynb #7c1a6408
 def _framed(judge, x, maps, inputs, pair, rows, seed)->tuple[torch.Tensor, torch.Tensor|None]:
     "Maps, blurred if images and registered if that helps on some rows, and the frame if so."
     if maps.ndim != 4: return maps, None
     maps, frame = _blurred(maps), _upright(_gray(x))
     places, choices = _places(judge, pair, inputs.classes), {}
-    for how in (None, frame * torch.tensor([1., 0, 0]), frame):                               # as is, upright, and centered too
+    for how in (None, frame * torch.tensor([1., 0, 0]), frame):                   # as is, upright, and centered too
         turned = _warp(maps, how)
         gate = _Gate(judge, x, turned, how, places, _size(maps), rows, 2, seed)
         choices[gate.of_groups(np.zeros(len(x), np.int64))] = turned, how
     return choices[max(choices)]
 
-# %% ../nbs/07d_parts.ipynb #915bc13b
+# %% ../nbs/07d_parts.ipynb #da5ea110
 def _rival_groups(labels:np.ndarray, x:torch.Tensor, features, r:int, seed:int)->dict[str, np.ndarray]:
     "Groups by part, and as many by writing style and by features."
     groups = {"part": labels}
@@ -475,21 +478,31 @@ def _rival_groups(labels:np.ndarray, x:torch.Tensor, features, r:int, seed:int)-
     if features is not None: groups["feature cluster"] = _by_kmeans(unit_rows(features), r, seed)
     return groups
 
-# %% ../nbs/07d_parts.ipynb #d942b50e
+# %% ../nbs/07d_parts.ipynb #8ce050c6
 def _means(maps:torch.Tensor, labels:np.ndarray, r:int)->torch.Tensor: # [1 + r, ...] float32
     "Mean unit map of all rows, and of each group; zeros for a group without rows."
-    maps, groups = _unit(maps), [np.flatnonzero(labels == k) for k in range(r)]
-    return torch.stack([maps.mean(0), *(maps[g].mean(0) if len(g) else torch.zeros_like(maps[0]) for g in groups)]).float()
+    maps, nothing = _unit(maps), torch.zeros_like(maps[0])
+    each = [maps[labels == k].mean(0) if (labels == k).any() else nothing for k in range(r)]
+    return torch.stack([maps.mean(0), *each]).float()
 
-# %% ../nbs/07d_parts.ipynb #196caad2
+# %% ../nbs/07d_parts.ipynb #f144e410
+def _unfolded(parts:np.ndarray, maps:torch.Tensor)->torch.Tensor: # [r, ...] float32, in the shape of the maps
+    "Parts as maps: what is added for A minus what is added for B, enlarged where maps were averaged."
+    signed = torch.from_numpy(parts[:, :parts.shape[1] // 2] - parts[:, parts.shape[1] // 2:]).float()
+    if maps.ndim != 4: return signed.reshape(-1, *maps.shape[1:])
+    small = F.avg_pool2d(maps[:1], max(1, round(min(maps.shape[2:]) / 14))).shape[1:]
+    return F.interpolate(signed.reshape(-1, *small), maps.shape[2:], mode="bilinear")
+
+# %% ../nbs/07d_parts.ipynb #a7a37158
 def _style_of(x:torch.Tensor, labels:np.ndarray, r:int)->pd.DataFrame:
     "By part, and for all parts together: share of the variance of slant, ink and width that membership explains."
     if x.ndim != 4: return pd.DataFrame(index=[*range(r), "all parts"])
     style = _style(x)
-    explained = lambda groups: 1 - style.groupby(groups).transform(lambda v: v - v.mean()).var(ddof=0) / style.var(ddof=0)
-    return pd.DataFrame({**{k: explained(labels == k) for k in range(r)}, "all parts": explained(labels)}).T.rename_axis("part")
+    inside = lambda groups: style.groupby(groups).transform(lambda v: v - v.mean()).var(ddof=0)
+    groups = {k: labels == k for k in range(r)} | {"all parts": labels}
+    return pd.DataFrame({name: 1 - inside(g) / style.var(ddof=0) for name, g in groups.items()}).T.rename_axis("part")
 
-# %% ../nbs/07d_parts.ipynb #567f4569
+# %% ../nbs/07d_parts.ipynb #c387ab0e
 def _near_parts(judge, inputs:Samples, real:Samples, shares:np.ndarray, k:int=10)->np.ndarray: # [r, k] int64
     "Positions of the real samples nearest to the members of each part, in a judge's features."
     here, there = (unit_rows(predict_embeddings(judge, s)) for s in (inputs, real))
@@ -500,63 +513,65 @@ def _near_parts(judge, inputs:Samples, real:Samples, shares:np.ndarray, k:int=10
         found.append(nearest_rows(here[members], there, k=1)[1][:, 0].argsort(kind="stable")[:k])
     return np.stack(found).astype(np.int64)
 
-# %% ../nbs/07d_parts.ipynb #f08006b3
+# %% ../nbs/07d_parts.ipynb #44516fee
 def _spots(amount:np.ndarray, area:np.ndarray, least:float=.2)->list[str]: # largest first
     "The cells of a grid of three by three over an area [H, W] bool that hold at least a share of an amount [H, W]."
     rows, columns = (np.flatnonzero(area.any(axis)) for axis in (1, 0))
     edges = [np.linspace(v[0], v[-1] + 1, 4).round().astype(int) for v in (rows, columns)]
-    for e in edges: e[0], e[-1] = 0, 10_000                                                  # what lies outside counts too
+    for e in edges: e[0], e[-1] = 0, 10_000                                               # what lies outside counts too
     names = {(1, 1): "middle"} | {(i, j): f"{('top', 'middle', 'bottom')[i]} {('left', 'center', 'right')[j]}"
                                   for i in range(3) for j in range(3) if (i, j) != (1, 1)}
-    share = {name: amount[edges[0][i]:edges[0][i + 1], edges[1][j]:edges[1][j + 1]].sum() for (i, j), name in names.items()}
+    cell = lambda i, j: amount[edges[0][i]:edges[0][i + 1], edges[1][j]:edges[1][j + 1]].sum()
+    share = {name: cell(*at) for at, name in names.items()}
     total = max(amount.sum(), 1e-12)
     ordered = sorted(share, key=share.get, reverse=True)
     return [name for name in ordered if share[name] >= least * total] or ordered[:1]
 
-# %% ../nbs/07d_parts.ipynb #2a41b74a
+# %% ../nbs/07d_parts.ipynb #1a173953
 def _image_words(mean:np.ndarray, area:np.ndarray, pair, what:str)->str:
     "A map [C, H, W] in words."
     plus, minus = (v.clip(min=0).sum(0) for v in (mean, -mean))
     share = plus.sum() / max(plus.sum() + minus.sum(), 1e-12)
-    said = {name: f"more {what} {' and '.join(_spots(v, area))} for a {name}" for name, v in zip(pair, (plus, minus), strict=True)}
+    said = {name: f"more {what} {' and '.join(_spots(v, area))} for a {name}"
+            for name, v in zip(pair, (plus, minus), strict=True)}
     first, second = pair if share >= .5 else pair[::-1]
     return said[first] if max(share, 1 - share) > .8 else f"{said[first]}, {said[second]}"
 
-# %% ../nbs/07d_parts.ipynb #03f620ef
+# %% ../nbs/07d_parts.ipynb #6ec013b9
 def _table_words(mean:np.ndarray, features:Sequence[str], pair, n:int=3)->str:
     "A map [F] in words: the features that move most."
     top = np.argsort(-np.abs(mean), kind="stable")[:n]
     return f"for {pair[0]}: " + ", ".join(f"{'more' if mean[f] > 0 else 'less'} {features[f]}" for f in top)
 
-# %% ../nbs/07d_parts.ipynb #38a0a589
-def _sentences(means:torch.Tensor, style:pd.DataFrame, inputs:Samples, x:torch.Tensor, frame, pair)->list[str]:
+# %% ../nbs/07d_parts.ipynb #50c78967
+def _sentences(maps:Sequence[torch.Tensor], style:pd.DataFrame, inputs:Samples, x:torch.Tensor, frame, pair)->list[str]:
     "A sentence for the mean map and for each part, style flagged."
     if x.ndim != 4:
         names = inputs.features or [f"feature {i}" for i in range(x.shape[1])]
-        return [_table_words(m, names, pair) for m in means.numpy()]
+        return [_table_words(m, names, pair) for m in map(np.asarray, maps)]
     area = _warp(_gray(x)[:, None], frame).mean(0)[0].numpy()
     area, what = area > .15 * area.max(), "ink" if x.shape[1] == 1 else "brightness"
     notes = ["", *(_style_note(row) for _, row in style.drop(index="all parts").iterrows())]
-    return [_image_words(m, area, pair, what) + note for m, note in zip(means.numpy(), notes, strict=True)]
+    return [_image_words(m, area, pair, what) + note for m, note in zip(map(np.asarray, maps), notes, strict=True)]
 
-# %% ../nbs/07d_parts.ipynb #36f4c93a
+# %% ../nbs/07d_parts.ipynb #bf8874d4
 def _style_note(explained:pd.Series)->str:
     "A flag for a part that goes with the writing style."
     name, value = explained.idxmax(), explained.max()
     if not value > .1: return ""
-    return f" (mostly writing style: {name})" if value > .5 else f" (partly writing style: {name}, {value:.0%} of its variance)"
+    return f" (mostly style: {name})" if value > .5 else f" (partly style: {value:.0%} of the variance of {name})"
 
-# %% ../nbs/07d_parts.ipynb #11c4ffae
+# %% ../nbs/07d_parts.ipynb #ec3df8b3
 @patch
 def __repr__(self:Parts)->str:
-    moved = self.gate["log-odds moved"]
-    if self.n_parts == 1: return f"Parts({len(self.inputs)} inputs, {' or '.join(self.pair)}: one shared reason; {self.words[0]})"
-    what = f"{self.n_parts} separate reasons" if self.separate else f"one shared reason, described in {self.n_parts} parts"
-    return (f"Parts({len(self.inputs)} inputs, {' or '.join(self.pair)}: {what}; an edit for each moves a judge by "
+    moved, start = self.gate["log-odds moved"], f"Parts({len(self.inputs)} inputs, {' or '.join(self.pair)}: "
+    if self.n_parts == 1: return f"{start}one shared reason; {self.words[0]})"
+    what = f"{self.n_parts} separate reasons" if self.separate else f"one shared reason, seen in {self.n_parts} parts"
+    return (f"{start}{what}; an edit for each moves a judge by "
             f"{moved['an edit for each part']:.2f}, one edit for all by {moved['one edit for all']:.2f}, "
             f"p = {self.gate.p_value.min():.2g})")
 
-# %% ../nbs/07d_parts.ipynb #ce9e8f7e
+# %% ../nbs/07d_parts.ipynb #be3bd329
 @patch
 def summary(self:Parts)->pd.DataFrame: # by part
     "Size, mean share, and the sentence of each part."
@@ -565,12 +580,12 @@ def summary(self:Parts)->pd.DataFrame: # by part
     table = {"inputs": sizes, "mean share": inner, "in words": self.words[1:]}
     return pd.DataFrame(table).rename_axis("part")
 
-# %% ../nbs/07d_parts.ipynb #06c0e633
+# %% ../nbs/07d_parts.ipynb #1380d5a9
 @patch
 def _repr_html_(self:Parts)->str:
     return f"<p>{html.escape(repr(self))}</p>{self.summary().round(2).to_html()}{self.gate.round(3).to_html()}"
 
-# %% ../nbs/07d_parts.ipynb #794624eb
+# %% ../nbs/07d_parts.ipynb #def7913b
 @patch
 def members(
     self:Parts,
@@ -584,10 +599,9 @@ def members(
     check_choice(part, range(self.n_parts), "part")
     rows = np.flatnonzero(self.labels == part)
     rows = rows[np.argsort(-self.shares[rows, part], kind="stable")]
-    if n is None or len(rows) <= n: return rows
-    return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)]
+    return rows if n is None else _spread_out(rows, n)
 
-# %% ../nbs/07d_parts.ipynb #88b9ddab
+# %% ../nbs/07d_parts.ipynb #9d521a2c
 def _draw_signed(ax, values:np.ndarray, title:str="")->None:
     "A map [C, H, W], summed over colors: red where it is positive, blue where negative."
     values = values.sum(0)
@@ -596,40 +610,39 @@ def _draw_signed(ax, values:np.ndarray, title:str="")->None:
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=8)
 
-# %% ../nbs/07d_parts.ipynb #2c8b45e1
-def _strip(inputs:Samples, rows:np.ndarray, n:int)->np.ndarray:
-    "Images beside one another [H, n W, 3], white where there are fewer than n."
-    low, high = inputs.value_range
-    x = np.full((n, *inputs.shape), high, np.float32)
-    x[:min(n, len(rows))] = inputs.x[rows[:n]]
-    x = (x - low) / (high - low)
-    x = np.concatenate(x.transpose(0, 2, 3, 1), 1)[..., :3]
-    return x.repeat(3, 2) if x.shape[2] == 1 else x
+# %% ../nbs/07d_parts.ipynb #8e3f807c
+def _strip(x:np.ndarray, n:int, value_range:tuple[float, float])->np.ndarray:
+    "Raw images [M, C, H, W] beside one another [H, n W, 3] in 0 to 1, white where there are fewer than n."
+    low, high = value_range
+    row = np.full((n, *x.shape[1:]), high, np.float32)
+    row[:len(x)] = x[:n]
+    row = np.concatenate(((row - low) / (high - low)).transpose(0, 2, 3, 1), 1)[..., :3]
+    return row.repeat(3, 2) if row.shape[2] == 1 else row
 
-# %% ../nbs/07d_parts.ipynb #b7673e6b
+# %% ../nbs/07d_parts.ipynb #1721cf83
+def _spread_out(rows:np.ndarray, n:int)->np.ndarray:
+    "At most n of the rows, evenly from the first to the last."
+    return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)] if len(rows) > n else rows
+
+# %% ../nbs/07d_parts.ipynb #1f50111a
 def _draw_row(parts:Parts, k:int|None, axes, n:int, real:Samples|None)->None:
     "The map, mean image, members and nearest real samples of a part; of all inputs when k is None."
-    rows = np.arange(len(parts.inputs)) if k is None else parts.members(k)
-    shown = rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)] if len(rows) else rows
-    near = parts.nearest[0 if k is None else k][:n]
-    name = "all" if k is None else f"part {k}"
-    _draw_signed(axes[0], parts.maps[0 if k is None else 1 + k], f"{name} ({len(rows)})")
-    axes[1].imshow(_strip(parts.inputs.replace(x=_mean_image(parts.inputs, rows), y=np.zeros(1, np.int64), ids=None), np.zeros(1, int), 1))
-    axes[2].imshow(_strip(parts.inputs, shown, n))
+    x, limits = parts.inputs.x, parts.inputs.value_range
+    rows = np.arange(len(x)) if k is None else parts.members(k)
+    name, values = ("all", parts.edits[0]) if k is None else (f"part {k}", parts.components[k])
+    _draw_signed(axes[0], values, f"{name} ({len(rows)})")
+    if len(rows): axes[1].imshow(_strip(x[rows].astype(np.float32).mean(0, keepdims=True), 1, limits))
+    strips = [_strip(x[_spread_out(rows, n)], n, limits)]
+    if real is not None: strips += [np.ones_like(strips[0][:2]), _strip(real.x[parts.nearest[k or 0][:n]], n, limits)]
+    axes[2].imshow(np.concatenate(strips))
     axes[2].set_title(parts.words[0 if k is None else 1 + k], fontsize=8, loc="left")
-    if real is not None and len(near): axes[3].imshow(_strip(real, near, n))
     for ax in axes[1:]: ax.set_axis_off()
 
-# %% ../nbs/07d_parts.ipynb #da3da8e3
-def _mean_image(inputs:Samples, rows:np.ndarray)->np.ndarray:
-    "[1, C, H, W] mean of some inputs, in their dtype."
-    return inputs.x[rows].astype(np.float32).mean(0, keepdims=True).astype(inputs.x.dtype)
-
-# %% ../nbs/07d_parts.ipynb #7f95ef46
+# %% ../nbs/07d_parts.ipynb #9e62ea9a
 @patch
 def plot(
     self:Parts,
-    real:Samples|None=None, # the real samples given to `find_parts`, to show the nearest
+    real:Samples|None=None, # the real samples given to `find_parts`: the nearest are drawn below the members
     n:int=10, # members and real samples in each row
     all_parts:bool=False, # also the parts that are no separate reasons
     fig=None, # `Figure` drawn on; a new one when None
@@ -641,14 +654,12 @@ def plot(
     import matplotlib.pyplot as plt
 
     if not self.inputs.is_image: raise ValueError("a table has no pictures; see the `words` of its parts")
-    rows = [*range(self.n_parts)] if self.separate else [None, *(range(self.n_parts) if all_parts and self.n_parts > 1 else ())]
-    n_strips = 1 + (real is not None and self.nearest.shape[1] > 0)
-    if fig is None: fig = plt.figure(figsize=(8, .6 + 1.15 * len(rows) * n_strips), layout="constrained")
-    fig.suptitle(f"red: more for {self.pair[0]}, blue: more for {self.pair[1]}; "
-                 + ("separate reasons" if self.separate else "one shared reason"), fontsize=9)
-    grid = fig.add_gridspec(len(rows) * n_strips, 3, width_ratios=(1, 1, n * 1.02 / n_strips ** .0 / 1))
-    for i, k in enumerate(rows):
-        top = slice(i * n_strips, (i + 1) * n_strips)
-        axes = [fig.add_subplot(grid[top, j]) for j in (0, 1)] + [fig.add_subplot(grid[i * n_strips + s, 2]) for s in range(n_strips)]
-        _draw_row(self, k, axes, n, real if n_strips == 2 else None)
+    rows = [] if self.separate else [None]
+    if self.separate or all_parts and self.n_parts > 1: rows += range(self.n_parts)
+    real = real if self.nearest.shape[1] else None
+    if fig is None: fig = plt.figure(figsize=(8, .3 + len(rows) * (.95 if real is None else 1.5)), layout="constrained")
+    reasons = "separate reasons" if self.separate else "one shared reason"
+    fig.suptitle(f"{reasons}; red: more for {self.pair[0]}, blue: more for {self.pair[1]}", fontsize=9)
+    axes = fig.subplots(len(rows), 3, width_ratios=(1, 1, 5 if real is not None else 8), squeeze=False)
+    for k, line in zip(rows, axes, strict=True): _draw_row(self, k, line, n, real)
     return fig

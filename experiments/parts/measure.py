@@ -15,8 +15,8 @@ import torch
 
 from ambiguity_nb.core import save_state
 from ambiguity_nb.gasten import Gan, load_epoch, saved_epochs, train_gan
-from ambiguity_nb.generator_measures import draw_noise
 from ambiguity_nb.islands import find_islands
+from ambiguity_nb.latent_search import search_boundary
 from ambiguity_nb.models import build_model, load_weights, predict_embeddings, predict_logits, save_model
 from ambiguity_nb.parts import _train_judges, _who_is_unsure, find_parts
 from ambiguity_nb.sources import load_samples
@@ -52,27 +52,7 @@ def judges_of(data, train, cache, seed):
     return judges
 
 
-def boundary(model, generator, n, seed, device="cpu"):
-    "Latents at which a model of two classes is undecided: bisection on the great circle between two that it tells apart."
-    z = draw_noise(6 * n, generator.z_dim, seed)
-    odds = lambda z: torch.cat([(lambda v: v[:, 1] - v[:, 0])(model(generator(part))) for part in z.split(500)])
-    with torch.no_grad():
-        side = odds(z) > 0
-        a, b = z[~side], z[side]
-        rng = torch.Generator().manual_seed(seed)
-        a, b = (v[torch.randint(len(v), (n,), generator=rng)] for v in (a, b))
-        angle = torch.acos(torch.cosine_similarity(a, b))[:, None]
-        at = lambda t: (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
-        low, high = torch.zeros(n, 1), torch.ones(n, 1)
-        for _ in range(12):
-            middle = (low + high) / 2
-            up = (odds(at(middle)) > 0)[:, None]
-            low, high = torch.where(up, low, middle), torch.where(up, middle, high)
-        z = at((low + high) / 2)
-        return z, torch.cat([generator(part) for part in z.split(500)])
-
-
-def study(pair, audited, seed, n, cache, noise=1000, n_nulls=99):
+def study(pair, audited, seed, n, cache, noise=0, n_nulls=99):
     "All tables of one pair, audited network and seed."
     data, _, ab = pair.rpartition("-")
     pos, neg = ab.split("v")
@@ -86,9 +66,9 @@ def study(pair, audited, seed, n, cache, noise=1000, n_nulls=99):
     name, options, training = AUDITED[audited]
     model = kept(cache / f"audited-{pair}-{audited}-{seed}.safetensors", lambda: build_model(name, train, seed, **options),
                  lambda m: fit(m, train, training, seed=seed))
-    z, images = boundary(model, generator, n, noise + seed)
-    inputs = generated_samples(images, train)
-    key = {"pair": pair, "audited": audited, "seed": seed}
+    found = search_boundary(model, generator, (0, 1), n, samples=train, seed=noise + seed)
+    inputs = generated_samples(found.images, train)
+    key = {"pair": pair, "audited": audited, "seed": seed, "noise": noise}
     tables, seconds = {}, {}
     names = inputs.classes
     tables["judged"] = pd.concat([_who_is_unsure(j, inputs, names).reset_index().assign(judge=k)
@@ -97,15 +77,15 @@ def study(pair, audited, seed, n, cache, noise=1000, n_nulls=99):
     spaces = {"audited": predict_embeddings(model, inputs), "judge": predict_embeddings(judges[0], inputs)}
     rows = []
     for space, features in spaces.items():
-        found = find_islands(features, n_spaces=2, seed=seed)
+        islands = find_islands(features, n_spaces=2, seed=seed)
         said = np.asarray(judges[0].classes)[predict_logits(judges[0], inputs).argmax(1)]
-        split = "; ".join(f"{k}: " + ", ".join(f"{c} {v}" for c, v in zip(*np.unique(said[found.labels == k], return_counts=True), strict=True))
-                          for k in range(found.n_islands))
-        rows.append({"space": space, "islands": found.n_islands, "p_value": found.p_value, "judge says": split})
+        split = "; ".join(f"{k}: " + ", ".join(f"{c} {v}" for c, v in zip(*np.unique(said[islands.labels == k], return_counts=True), strict=True))
+                          for k in range(islands.n_islands))
+        rows.append({"space": space, "islands": islands.n_islands, "p_value": islands.p_value, "judge says": split})
     tables["islands"] = pd.DataFrame(rows)
     seconds["islands"] = time.process_time() - started
     started = time.process_time()
-    parts = find_parts(judges, inputs, generator=generator, z=z, real=train.subset(slice(0, 3000)), features=spaces["audited"],
+    parts = find_parts(judges, inputs, generator=generator, z=found.z, real=train.subset(slice(0, 3000)), features=spaces["audited"],
                        n_nulls=n_nulls, seed=seed)
     seconds["parts"] = time.process_time() - started
     tables["gate"] = parts.gate.reset_index()
@@ -125,6 +105,7 @@ def main():
     parser.add_argument("--models", default="nf2,lenet")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--noise", type=int, default=0, help="added to the seed of the noise: fresh images of the same network")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -132,16 +113,16 @@ def main():
     for pair in args.pairs.split(","):
         for audited in args.models.split(","):
             for seed in map(int, args.seeds.split(",")):
-                tables, parts, train = study(pair, audited, seed, args.n, args.cache)
-                save_state(args.cache / f"parts-{pair}-{audited}-{seed}.safetensors",
+                tables, parts, train = study(pair, audited, seed, args.n, args.cache, args.noise)
+                save_state(args.cache / f"parts-{pair}-{audited}-{seed}-{args.noise}.safetensors",
                            {"edits": torch.from_numpy(parts.edits), "components": torch.from_numpy(parts.components)})
-                parts.plot(train.subset(slice(0, 3000)), all_parts=True).savefig(args.cache / f"parts-{pair}-{audited}-{seed}.png", dpi=110)
+                parts.plot(train.subset(slice(0, 3000)), all_parts=True).savefig(args.cache / f"parts-{pair}-{audited}-{seed}-{args.noise}.png", dpi=110)
                 for name, table in tables.items():
                     path = args.out / f"{name}.csv"
-                    keys = ["pair", "audited", "seed"]
+                    keys = ["pair", "audited", "seed", "noise"]
                     if path.exists():
                         old = pd.read_csv(path, dtype={"audited": str})
-                        same = (old.pair == pair) & (old.audited == audited) & (old.seed == seed)
+                        same = (old.pair == pair) & (old.audited == audited) & (old.seed == seed) & (old.noise == args.noise)
                         table = pd.concat([old[~same], table])
                     table[[*keys, *(c for c in table.columns if c not in keys)]].to_csv(path, index=False, float_format="%.4g")
                 print(pair, audited, seed, repr(parts), tables["summary"].filter(like="seconds").to_dict("records"), flush=True)
