@@ -801,7 +801,7 @@ def search_rows(
     samples:Samples, # a table: where ways lead, and what is plausible
     classes:Sequence|None=None, # a pair, or a list of pairs; the pairs confused most when None
     n:int=100, # rows to start from, of each pair half of each class, at random among those the model is sure of
-    tau:float=.1, # kept when |p - .5| <= tau
+    tau:float=.1, # kept when |p - .5| <= tau, and the two classes have more than half of the probability
     *,
     ids:Sequence|None=None, # of the rows to start from, in place of `n` at random
     n_partners:int=8, # nearest rows of the opposite prediction that are tried for each
@@ -824,7 +824,9 @@ def search_rows(
                 if not len(mine := starts[predicted[starts] == own]): continue
                 partners = _partners(table, mine, np.flatnonzero(predicted == other), n_partners)
                 parts.append((mine, own, other, *_search_table(table, (own, other), mine, partners, rng)))
-        return _best_rows(table, parts, tau)
+        if parts: return _best_rows(table, parts, tau)
+    raise ValueError("there is no row to start from: none of those asked for is taken for one of the classes, or none "
+                     f"is beyond doubt at tau={tau}; lower tau, or give other `ids`")
 
 # %% ../nbs/06b_latent_search.ipynb #lat00221
 def _check_table(models:list[nn.Module], samples:Samples, device)->tuple[_Scene, np.ndarray]:
@@ -843,20 +845,21 @@ def _row_starts(scene:_Scene, probs:np.ndarray, pair:Sequence[int], n:int, tau:f
     if ids is not None:
         at = pd.Index(samples.ids).get_indexer(ids)
         if (at >= 0).all(): return at[np.isin(predicted[at], pair)]
-        raise ValueError(f"{samples.name!r} has no row with the id {np.asarray(ids)[at < 0][0]!r}")
+        raise ValueError(f"{samples.name!r} has no row with the id {list(ids)[int((at < 0).argmax())]!r}")
     sure = ~is_ambiguous(probs, tau)
     members = [rng.permutation(np.flatnonzero((predicted == k) & sure)) for k in pair]
     return np.sort(_even(members, n))
 
 # %% ../nbs/06b_latent_search.ipynb #lat00223
 def _best_rows(table:_Table, parts:list, tau:float)->BoundaryRows:
-    "Of each start the nearest row that is undecided and plausible."
+    "Of each start the nearest row that is undecided between the two classes, not a third one's, and plausible."
     chosen, tried = [], sum(len(part[0]) for part in parts)
     for starts, own, other, x, far in parts:
         flat = x.reshape(-1, x.shape[-1])
         log_probs, distance = table.log_probs(flat), table.distance(flat)
         p = 1 / (1 + np.exp(-_log_odds(log_probs, (own, other)).astype(np.float64)))
-        good = is_ambiguous(p, tau) & (distance <= table.limit)
+        mass = np.exp(log_probs[:, [own, other]]).sum(1)
+        good = is_ambiguous(p, tau) & (mass > .5) & (distance <= table.limit)
         best = np.where(good, far.ravel(), np.inf).reshape(far.shape).argmin(1) + far.shape[1] * np.arange(len(far))
         kept = good[best]
         best, pair = best[kept], np.tile((own, other), (kept.sum(), 1))
