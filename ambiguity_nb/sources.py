@@ -20,7 +20,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .core import Registry, atomic_path, check_choice
-from .data import Samples, from_arrays
+from .data import Samples, _class_index, from_arrays
 
 # %% ../nbs/00b_sources.ipynb #10702ad3
 DATASETS = Registry("data set")
@@ -422,8 +422,11 @@ class Source:
     pos: str|None = None # class that counts as positive, to keep two classes only
     neg: str|None = None # class that counts as negative
     data_folder: Path|None = None # where files of named data sets lie; AMBIGUITY_NB_DATA when left out
+    classes: list[str]|None = None # only these, by name or number; of two, the first counts as positive
 
     def __post_init__(self):
+        if self.classes is not None and self.pos is not None:
+            raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
         if self.part is not None: check_choice(self.part, _parts, "part")
         if (self.pos is None) != (self.neg is None):
             raise ValueError(f"pos is {self.pos!r} and neg is {self.neg!r}; give both, or neither for all classes")
@@ -440,7 +443,23 @@ class Source:
         train, test = _read(self, "all").split((.8, .2), seed=0)
         return self._two(train), self._two(test)
 
-    def _two(self, samples:Samples)->Samples: return samples if self.pos is None else samples.binary(self.pos, self.neg)
+    def _two(self, samples:Samples)->Samples:
+        if self.classes is not None: return _only(samples, self.classes)
+        return samples if self.pos is None else samples.binary(self.pos, self.neg)
+
+# %% ../nbs/00b_sources.ipynb #6824076d
+def _only(samples:Samples, classes:Sequence[str])->Samples:
+    "The samples of some classes, in the order named; of two, the first becomes 1. Raises `ValueError` for unknown ones."
+    at = [_class_index(samples, name) for name in classes]
+    if len(at) == 2: return samples.binary(*at)
+    if len(at) < 2 or len(set(at)) < len(at):
+        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of {list(samples.classes)}")
+    codes = np.full(samples.n_classes, -1)
+    codes[at] = range(len(at))
+    part, names = samples.subset(codes[samples.y] >= 0), [samples.classes[k] for k in at]
+    if missing := [samples.classes[k] for k in at if not (samples.y == k).any()]:
+        raise ValueError(f"{samples.name!r} has no sample of class {missing[0]!r}")
+    return part.replace(y=codes[part.y], classes=names, name=f"{samples.name}-{'-'.join(names)}")
 
 # %% ../nbs/00b_sources.ipynb #90fc9ae5
 def _read(source:Source, part:str|None)->Samples:

@@ -14,7 +14,7 @@ from ambiguity_nb.fid import fingerprint
 from ambiguity_nb.gasten import (CONFUSIONS, GAN_LOSSES, Confusion, Gan, Nets, gan_step, generate_ambiguous,
                                  load_epoch, _min_norm_weights, saved_epochs, train_gan, train_gasten)
 from ambiguity_nb.gasten_grid import GastenGrid, gasten_grid
-from ambiguity_nb.generator_measures import GanMeasures, draw_noise, mean_log_probs, predict_probs
+from ambiguity_nb.generator_measures import GanMeasures, draw_noise, generate, mean_log_probs, predict_probs
 from ambiguity_nb.models import cnn
 from ambiguity_nb.networks import build_discriminator, build_generator, load_generator
 from ambiguity_nb.sources import load_samples
@@ -122,6 +122,71 @@ def test_a_classifier_that_changes_is_noticed(samples):
         train_gasten(classifier, samples, start, Confusion(n_epochs=1), STEP2, hooks=[Log(spoil)], **NONE)
 
 
+def test_a_classifier_that_gives_no_logits_is_refused(samples, tmp_path):
+    "Before anything is trained: NaN, and probabilities, which say doubt about everything."
+    broken, start = cnn(2), train_gan(samples, SHORT)
+    with torch.no_grad(): broken[-1].bias.add_(float("nan"))
+    softmax = nn.Sequential(cnn(2), nn.Softmax(1))
+    for model, said in ((broken, "NaN or infinity"), (softmax, "gives probabilities")):
+        with pytest.raises(ValueError, match=said): train_gasten(model, samples, start, folder=tmp_path / "2")
+        with pytest.raises(ValueError, match=said): GanMeasures(model, samples)
+    assert not (tmp_path / "2").exists()
+
+
+def test_a_generator_of_one_class_is_said(samples):
+    "Of a classifier that calls everything a five; not of one that has seen both."
+    import warnings
+
+    one = cnn(2)
+    with torch.no_grad(): one[-1].bias.add_(torch.tensor([0., 1e3]))
+    start = train_gan(samples, SHORT)
+    with pytest.warns(UserWarning, match=r"takes {'5': 512}, and none for \['3'\]"):
+        train_gasten(one, samples, start, Confusion(n_epochs=1), STEP2, **NONE)
+    with torch.no_grad(): one[-1].bias.add_(torch.tensor([0., -1e3]))
+    spread = predict_probs(one, generate(start.generator, 512))[:, 1]
+    with torch.no_grad(): one[-1].bias.add_(torch.tensor([0., -float(np.median(np.log(spread / (1 - spread))))]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_gasten(one, samples, start, Confusion(n_epochs=1), STEP2, **NONE)
+
+
+def test_step_2_from_untrained_networks(samples, tmp_path):
+    "The paper's ablation: epoch 0 of step 1, by run and by folder; a later step 1 in that folder is not changed by it."
+    gan = Gan(n_epochs=0, **SMALL)
+    run = train_gan(samples, gan, seed=2, folder=tmp_path / "1")
+    assert run.epoch == 0 and saved_epochs(tmp_path / "1") == [0] and len(run.frame) == 0
+    two = [train_gasten(cnn(2), samples, start, Confusion(n_epochs=1), STEP2, **NONE) for start in (run, tmp_path / "1")]
+    assert equal(two[0].generator, two[1].generator)
+    fresh = build_generator(shape=samples.shape, filters=8, z_dim=16, seed=2)
+    assert equal(run.nets.generator, fresh)
+    later = train_gan(samples, Gan(n_epochs=1, **SMALL), seed=2, folder=tmp_path / "1")
+    assert equal(later.generator, train_gan(samples, Gan(n_epochs=1, **SMALL), seed=2).generator)
+
+
+def test_the_penalty_has_a_weight_and_networks_have_widths(samples):
+    "The discriminator's loss minus that without a penalty is the weight times the penalty, computed here by hand."
+    real, z, share = torch.rand(8, 1, 28, 28) * 2 - 1, draw_noise(8, 8), torch.rand(8)
+
+    def nets():
+        shape = {"shape": (1, 28, 28), "filters": 4}
+        return Nets(build_generator(z_dim=8, **shape), build_discriminator(norm="layer", **shape))
+
+    found = {w: gan_step(nets(), real, z, "wgan-gp", share=share, penalty=w)["d_loss"].item() for w in (0., 2., None)}
+    G, D = nets().generator, nets().discriminator
+    with torch.no_grad(): fake = G(z)
+    points = (share[:, None, None, None] * real + (1 - share[:, None, None, None]) * fake).requires_grad_()
+    slope, = torch.autograd.grad(D(points).sum(), points)
+    by_hand = float(((slope.flatten(1).norm(dim=1) - 1) ** 2).mean())
+    assert found[2.] - found[0.] == pytest.approx(2 * by_hand, rel=1e-3)
+    assert found[None] - found[0.] == pytest.approx(10 * by_hand, rel=1e-3)
+    wide = train_gan(samples, Gan(n_epochs=0, filters=[6, 10])).nets
+    assert (wide.generator.config["filters"], wide.discriminator.config["filters"]) == (6, 10)
+    strict, loose = (train_gan(samples, Gan(n_epochs=1, norm="layer", loss="wgan-gp", n_critic=1, penalty=p,
+                                            **SMALL | {"ema": 0.})) for p in (10., 0.))
+    usual = train_gan(samples, Gan(n_epochs=1, norm="layer", loss="wgan-gp", n_critic=1, **SMALL | {"ema": 0.}))
+    assert equal(strict.generator, usual.generator) and not equal(loose.generator, usual.generator)
+
+
 def test_step_1_is_not_changed_by_step_2(samples):
     start = train_gan(samples, SHORT)
     before = fingerprint(start.nets.generator), fingerprint(start.nets.discriminator)
@@ -207,9 +272,8 @@ def test_mgda_weights_match_a_fine_grid():
 def test_divergence_keeps_the_last_good_epoch(samples, tmp_path):
     run = train_gan(samples, Gan(n_epochs=2, **SMALL), folder=tmp_path)
     classifier = cnn(2)
-    with torch.no_grad(): classifier[-1].bias.add_(float("nan"))
     with pytest.raises(FloatingPointError, match="diverged in epoch 1"):
-        train_gasten(classifier, samples, run, Confusion(n_epochs=2), STEP2, folder=tmp_path / "2", **NONE)
+        train_gasten(classifier, samples, run, Confusion(n_epochs=2, alpha=1e39), STEP2, folder=tmp_path / "2", **NONE)
     assert saved_epochs(tmp_path / "2") == []
     _poison(tmp_path)
     with pytest.raises(FloatingPointError, match=r"epoch 2 is kept"):

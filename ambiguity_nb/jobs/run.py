@@ -43,6 +43,11 @@ class RunFolder:
         if not parts or any(part in ("", ".", "..") for part in parts) or Path(self.name).is_absolute():
             raise ValueError(f"run name {self.name!r} is no plain name; use letters, digits and dashes")
 
+    @property
+    def cache(self)->Path:
+        "Folder beside the runs for what several of them need: reference networks and statistics."
+        return Path(self.run_folder) / "cache"
+
 # %% ../../nbs/jobs/run.ipynb #18a2a0b3
 def open_run(
     job:str, # what was run, such as "gasten"
@@ -63,7 +68,8 @@ def open_run(
         with atomic_path(path) as temporary: temporary.write_text(text)
     with atomic_path(folder / "environment.json") as temporary:
         temporary.write_text(json.dumps(_environment(), indent=1))
-    return Run(folder, config, None if run.wandb == "off" else _start_wandb(job, run, folder, config, group))
+    wandb_run = None if run.wandb == "off" else _start_wandb(job, run, folder, config, group)
+    return Run(folder, config, wandb_run, run.cache)
 
 # %% ../../nbs/jobs/run.ipynb #4213aadb
 def _check_same(folder:Path, old:dict, new:dict)->None:
@@ -92,8 +98,10 @@ class Run:
         folder:Path, # of this run
         config:dict, # the resolved settings
         wandb_run:Any=None, # a `wandb` run that gets the same records
+        cache:Path|None=None, # folder that runs share; one in this run's when None
     ):
         self.folder, self.config, self._wandb = folder, config, wandb_run
+        self.cache = folder / "cache" if cache is None else cache
         path = folder / "metrics.jsonl"
         self._records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
