@@ -8,7 +8,8 @@ test-3k.npz (`x` uint8 [N, 3, 32, 32], `y`, `classes`). For each pair of classes
 
 - the classifier under test is the paper's: `cnn` with two filters and no activations, one epoch, Adam 1e-3, batches of 64
 - step 1: a DCGAN on up to 4,000 images of the two classes, 1,000 updates
-- step 2: from there, three epochs with abs 25, two each with alpha 0 (a control) and gaussian 1
+- step 2: from there, three epochs with abs 25, two each with alpha 0 (a control: step 1 for as long) and gaussian 1; the
+  generator of each last epoch is also bisected
 - an autoencoder on the same images, 1,000 updates
 - the judge is another network (`resnet_small`, all classes, own seed), and so are the features (a LeNet on gray images, a
   `resnet_small` on color): neither has a part in any search
@@ -171,7 +172,7 @@ def run(case: Case):
         images, share, seconds = searched(case, start.generator, how, n, discriminator)
         yield case.row(way, images, share, seconds), images
     started = clock()
-    autoencoder = _fit_autoencoder(case.few, n_epochs, seed=case.seed)
+    autoencoder = _fit_autoencoder(case.few, N_UPDATES, seed=case.seed)
     training = clock() - started
     images, share, seconds = searched(case, autoencoder, "bisect")
     yield case.row("autoencoder, bisected", images, share, seconds, training), images
@@ -183,6 +184,8 @@ def run(case: Case):
         for epoch, (generator, training) in enumerate(keep.kept, 1):
             images, share, seconds = sampled(case, generator)
             yield case.row(way, images, share, seconds, training, epoch), images
+        images, share, seconds = searched(case, generator, "bisect")                 # in the generator of the last epoch
+        yield case.row(f"{way}, bisected", images, share, seconds, training, epoch), images
 
 
 def store(rows: list[dict], name: str, keys: tuple[str, ...]) -> None:
