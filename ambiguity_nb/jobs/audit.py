@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AuditOptions', 'Audit', 'audit']
 
-# %% ../../nbs/jobs/audit.ipynb #ba141888
+# %% ../../nbs/jobs/audit.ipynb #c1d027b2
 import base64
 import copy
 import hashlib
@@ -40,7 +40,7 @@ from ..sources import Source, _by_name
 from ..training import Hook, Loop, Training, _make_parts, fit
 from ..verdicts import VerdictOptions, judge_samples
 
-# %% ../../nbs/jobs/audit.ipynb #840de430
+# %% ../../nbs/jobs/audit.ipynb #142fab67
 @dataclass(frozen=True)
 class AuditOptions:
     "What an audit looks for. Raises `ValueError` for numbers that cannot be."
@@ -53,10 +53,10 @@ class AuditOptions:
         if not 0 < self.rate < .5: raise ValueError(f"rate is {self.rate}; expected a share between 0 and .5")
         if self.shown < 1: raise ValueError(f"shown is {self.shown}; expected at least 1")
 
-# %% ../../nbs/jobs/audit.ipynb #72e255c5
+# %% ../../nbs/jobs/audit.ipynb #5258390c
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/audit.ipynb #ba50471a
+# %% ../../nbs/jobs/audit.ipynb #11593e22
 class _Kept(Hook):
     "Keeps what trainings leave: their networks, and the mean of the epochs' probabilities."
 
@@ -83,7 +83,7 @@ class _Kept(Hook):
         "The mean over epochs and trainings."
         return (sum(self.totals) / len(self.totals) / self.n_epochs).numpy()
 
-# %% ../../nbs/jobs/audit.ipynb #024072a5
+# %% ../../nbs/jobs/audit.ipynb #13a6cfbe
 def _estimate(
     build:Callable[[int], nn.Module], # from a seed to a network
     samples:Samples, # N samples
@@ -97,13 +97,13 @@ def _estimate(
     seconds = 2 * training.n_epochs * timed[-1]["seconds"] * len(samples) / len(rows)
     return 1.3 * seconds, 3. * samples.x.nbytes + 2e3 * len(samples) + 2e8
 
-# %% ../../nbs/jobs/audit.ipynb #670f2d5a
+# %% ../../nbs/jobs/audit.ipynb #82de9fed
 def _in_words(seconds:float)->str:
     "A time as people say it."
     if seconds < 90: return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
-# %% ../../nbs/jobs/audit.ipynb #6d2c60a7
+# %% ../../nbs/jobs/audit.ipynb #f7822022
 def _fresh(
     model:nn.Module, # any network
 )->Callable[[int], nn.Module]: # a copy with new weights, from a seed
@@ -122,7 +122,7 @@ def _fresh(
         return net
     return build
 
-# %% ../../nbs/jobs/audit.ipynb #dd338a01
+# %% ../../nbs/jobs/audit.ipynb #e7288d08
 def _usual_network(samples:Samples)->str:
     "What is trained where no network is named."
     if not samples.is_image: return "tabular_mlp"
@@ -130,7 +130,7 @@ def _usual_network(samples:Samples)->str:
     if samples.shape[0] > 1 and smaller >= 16: return "resnet_small"
     return "lenet" if smaller >= 12 else "cnn"
 
-# %% ../../nbs/jobs/audit.ipynb #eb540fef
+# %% ../../nbs/jobs/audit.ipynb #6b0844af
 @dataclass(eq=False)
 class _Judged:
     "What a judge says of N samples."
@@ -143,7 +143,7 @@ class _Judged:
     notes: tuple = () # what cannot be said, and why
     verdicts: Any = None # where there are some
 
-# %% ../../nbs/jobs/audit.ipynb #e49c3589
+# %% ../../nbs/jobs/audit.ipynb #b0d9d515
 def _doubted(
     probs:np.ndarray, # [N, K]
     y:np.ndarray, # [N] int64
@@ -158,7 +158,7 @@ def _doubted(
     shares = probs[:, present] / probs[:, present].sum(1, keepdims=True).clip(1e-12)
     return find_label_issues(np.searchsorted(present, y), shares, filter_by="confident_learning", n_jobs=1)
 
-# %% ../../nbs/jobs/audit.ipynb #3b429fdc
+# %% ../../nbs/jobs/audit.ipynb #3f61ddb1
 def _judge_by_training(samples:Samples, model, training:Training, options:AuditOptions, **how)->_Judged:
     "Verdicts of two trainings."
     kept = _Kept()
@@ -172,7 +172,7 @@ def _judge_by_training(samples:Samples, model, training:Training, options:AuditO
     else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #735fc3d6
+# %% ../../nbs/jobs/audit.ipynb #d9174b88
 def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     "What saved probabilities say: [T, N, K] of every epoch, or [N, K] out of sample."
     stages = probs[None] if probs.ndim == 2 else probs
@@ -192,7 +192,7 @@ def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     note = "saved probabilities rank labels and suggest others; kinds and error rates need a training by the audit"
     return _Judged(frame, -np.mean(margins, 0), _doubted(mean, y), notes=(note,))
 
-# %% ../../nbs/jobs/audit.ipynb #d9c54d34
+# %% ../../nbs/jobs/audit.ipynb #d53e21db
 def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     "Log-odds of the label against the best other class."
     logs = np.log(np.asarray(probs, np.float64).clip(1e-12))
@@ -201,7 +201,7 @@ def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     logs[rows, y] = -np.inf
     return own - logs.max(1)
 
-# %% ../../nbs/jobs/audit.ipynb #d9a4fd2e
+# %% ../../nbs/jobs/audit.ipynb #4f4d72ce
 def _check_probs(stages:np.ndarray, samples:Samples)->None:
     "Refuse an array that cannot hold probabilities of these samples."
     if stages.ndim != 3 or stages.shape[1:] != (len(samples), samples.n_classes):
@@ -209,10 +209,10 @@ def _check_probs(stages:np.ndarray, samples:Samples)->None:
                          f"{(len(samples), samples.n_classes)} for {samples.name!r}: [N, K], or [T, N, K] of T epochs")
     low, sums = float(np.min(stages)), np.asarray(stages).sum(2)
     if not np.isfinite(sums).all() or low < 0 or abs(sums - 1).max() > 1e-2:
-        raise ValueError(f"values go down to {low:.3g} and rows sum to {np.nanmin(sums):.3g}..{np.nanmax(sums):.3g}; "
+        raise ValueError(f"values go down to {low:.3g} and rows sum to {sums.min():.3g}..{sums.max():.3g}; "
                          "expected probabilities, not logits: rows in [0, 1] that sum to 1")
 
-# %% ../../nbs/jobs/audit.ipynb #42dec67e
+# %% ../../nbs/jobs/audit.ipynb #643c88fc
 def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.ndarray, n_epochs:int)->list[str]:
     "A sentence for every sample."
     said = []
@@ -224,14 +224,16 @@ def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.n
                     f"{mean[i, samples.y[i]]:.2f}")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #20a830da
+# %% ../../nbs/jobs/audit.ipynb #d3f776b8
 _order = ("mislabeled", "unusual input", "ambiguous", "unsure") # of kinds in the list
 
 
 def _issues(samples:Samples, judged:_Judged)->pd.DataFrame:
     "Findings, worst first: doubted labels in the order of suspicion, then other kinds by probability, if it is known."
     frame = judged.frame.assign(suspicion=judged.suspicion, position=np.arange(len(samples)))
-    if judged.wrong is None: frame["kind"] = np.where(frame["class_a"] != frame["given"], "unsure", "typical")
+    if judged.wrong is None:                                                     # no kinds were told
+        frame["kind"] = np.where(frame["class_a"] != frame["given"], "unsure", "typical")
+        frame["reason"] = frame["reason"].str.replace(r"^not clearly of one kind[^;]*; ", "", regex=True)
     frame.loc[judged.doubted, "kind"] = "mislabeled"
     frame = frame[frame["kind"] != "typical"]
     mislabeled = frame["kind"] == "mislabeled"
@@ -242,14 +244,14 @@ def _issues(samples:Samples, judged:_Judged)->pd.DataFrame:
     table = frame.reset_index().assign(path=_paths(samples, frame["position"]))
     return table[["id", "path", "given", "suggested", "kind", "probability", "p_value", "reason"]]
 
-# %% ../../nbs/jobs/audit.ipynb #4ebcc1dd
+# %% ../../nbs/jobs/audit.ipynb #458a3f06
 def _paths(samples:Samples, rows:Sequence[int])->list[str]:
     "Names of image files, where ids are such."
     ids = [str(i) for i in samples.ids[np.asarray(rows, int)]]
     endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
     return [i if samples.is_image and i.lower().endswith(endings) else "" for i in ids]
 
-# %% ../../nbs/jobs/audit.ipynb #b041669d
+# %% ../../nbs/jobs/audit.ipynb #879e6e13
 def _class_health(
     samples:Samples, # N samples
     issues:pd.DataFrame, # findings
@@ -269,7 +271,7 @@ def _class_health(
     table["confused_with"] = said.reindex(samples.classes).fillna("")
     return table[["samples", *_order, "wrong", "low", "high", "confused_with"]]
 
-# %% ../../nbs/jobs/audit.ipynb #0e6c533c
+# %% ../../nbs/jobs/audit.ipynb #f67d0c52
 def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.DataFrame:
     "Pairs of classes by how many samples lie between them: labels doubted either way, and ambiguous samples."
     frame = judged.frame.loc[issues["id"]]
@@ -283,28 +285,32 @@ def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.Da
     table["samples"] = table["mislabeled"] + table["ambiguous"]
     return table.sort_values("samples", ascending=False, kind="stable", ignore_index=True).rename_axis(columns=None)
 
-# %% ../../nbs/jobs/audit.ipynb #8862a547
+# %% ../../nbs/jobs/audit.ipynb #8c76836b
 def _count(n:int, what:str, many:str|None=None)->str:
     "A number and its noun."
     return f"{n:,} {what if n == 1 else many or what + 's'}"
 
-# %% ../../nbs/jobs/audit.ipynb #2ef1a369
+# %% ../../nbs/jobs/audit.ipynb #45f26bd3
 def _summary(a:"Audit")->list[str]:
     "What was found, most important first."
     kinds, n = a.issues["kind"].value_counts(), len(a.samples)
     said = [f"{kinds.get('mislabeled', 0):,} of {n:,} labels look wrong" + _how_many(a)]
     if kinds.get("ambiguous"): said.append(f"{_count(kinds['ambiguous'], 'sample')} lie between two classes.")
     if kinds.get("unusual input"): said.append(f"{_count(kinds['unusual input'], 'input')} are unlike the others.")
-    if kinds.get("unsure"): said.append(f"{_count(kinds['unsure'], 'sample')} stand out and are of no clear kind.")
-    if len(a.pairs):
+    if kinds.get("unsure"): said.append(f"{_count(kinds['unsure'], 'sample')} {_unsure_words[a.judged.wrong is None]}")
+    if len(a.pairs) and a.pairs.loc[0, "samples"] > 2:
         first = a.pairs.iloc[0]
         said.append(f"{first['class_a']} and {first['class_b']} are confused most: {_count(first['samples'], 'sample')}.")
     said += _about_duplicates(a.duplicates)
     if a.test_accuracy is not None: said.append(f"A network trained on these labels is right for {a.test_accuracy:.1%} "
                                                 "of the test samples.")
-    return said + ([] if a.fixes is None else _about_fixes(a.fixes))
+    return said + ([] if a.fixes is None else [_fixes_in_short(a.fixes)])
 
-# %% ../../nbs/jobs/audit.ipynb #42d5465e
+# %% ../../nbs/jobs/audit.ipynb #d901ff94
+_unsure_words = {True: "more were believed to be of another class, by little: look at them after the others.",
+                 False: "stand out and are of no clear kind."}
+
+# %% ../../nbs/jobs/audit.ipynb #5ee66a5e
 def _how_many(a:"Audit")->str:
     "The end of the first sentence: how sure the number is."
     judged = a.judged
@@ -314,7 +320,7 @@ def _how_many(a:"Audit")->str:
     return f"{rate}. In all about {judged.total['estimate']:,.0f} are wrong ({judged.total['low']:,.0f} to " \
            f"{judged.total['high']:,.0f})."
 
-# %% ../../nbs/jobs/audit.ipynb #64a8c9a7
+# %% ../../nbs/jobs/audit.ipynb #9980a5d3
 def _about_duplicates(table:pd.DataFrame|None)->list[str]:
     "Sentences about copies."
     if table is None: return []
@@ -323,7 +329,7 @@ def _about_duplicates(table:pd.DataFrame|None)->list[str]:
     said = [f"{_count(len(table), 'pair')} of samples are copies of each other, {differ:,} of them with different labels."]
     return said + ([f"{_count(leaks, 'pair')} lie across training and test: the test is not independent."] if leaks else [])
 
-# %% ../../nbs/jobs/audit.ipynb #7f0625d6
+# %% ../../nbs/jobs/audit.ipynb #a46766ab
 @dataclass(repr=False, eq=False)
 class Audit(Result):
     "What an audit found; made by `audit`."
@@ -363,7 +369,7 @@ class Audit(Result):
         said = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.summary, *self.notes))
         return said + self.issues.head(10).round(3).to_html(index=False)
 
-# %% ../../nbs/jobs/audit.ipynb #75d29194
+# %% ../../nbs/jobs/audit.ipynb #dbdd9003
 @patch
 def top(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -374,7 +380,7 @@ def top(self:Audit,
     found = self.issues[self.issues["kind"] == check_choice(kind, _order, "kind")]
     return (found if label is None else found[found["given"] == str(label)]).head(n)
 
-# %% ../../nbs/jobs/audit.ipynb #f5abcf65
+# %% ../../nbs/jobs/audit.ipynb #982392dd
 @patch
 def positions(self:Audit,
     ids:Sequence, # of samples
@@ -387,7 +393,7 @@ def positions(self:Audit,
                          f"{self.samples.ids[0]!r}")
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #b1670556
+# %% ../../nbs/jobs/audit.ipynb #c8a6f0b8
 @patch
 def plot(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -401,7 +407,7 @@ def plot(self:Audit,
     arrows = [f"{given} → {new}" if new else given for given, new in zip(rows["given"], rows["suggested"], strict=True)]
     return self.samples.show(self.positions(rows["id"]), titles=arrows, ax=ax)
 
-# %% ../../nbs/jobs/audit.ipynb #e1ba3ad8
+# %% ../../nbs/jobs/audit.ipynb #76688342
 @patch
 def plot_classes(self:Audit,
     ax=None, # drawn on; a new figure when None
@@ -416,7 +422,7 @@ def plot_classes(self:Audit,
     ax.legend(frameon=False)
     return ax
 
-# %% ../../nbs/jobs/audit.ipynb #649b4436
+# %% ../../nbs/jobs/audit.ipynb #f2f48dea
 def audit(
     samples:Samples, # N samples, with the labels to be examined
     model:str|nn.Module|Callable|np.ndarray|None=None, # as above: name, network, what builds one, or probabilities
@@ -448,7 +454,7 @@ def audit(
     found.cost["seconds"] = time.perf_counter() - start
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #23803f0e
+# %% ../../nbs/jobs/audit.ipynb #5a9dd3aa
 def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test samples, scaled as the others
     "Refuse what cannot be audited."
     present = samples.counts()
@@ -463,7 +469,7 @@ def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test
     number = np.array([samples.classes.index(name) for name in test.classes])
     return test.replace(y=number[test.y], classes=samples.classes, shift=samples.shift, scale=samples.scale)
 
-# %% ../../nbs/jobs/audit.ipynb #eee97903
+# %% ../../nbs/jobs/audit.ipynb #387bb3c5
 def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:dict)->tuple:
     "The opinion of whoever is given; the network given if it is trained; how to build another; and costs."
     if isinstance(model, np.ndarray):
@@ -478,12 +484,12 @@ def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:
     judged = _judge_by_training(samples, model, training, options, **how)
     return judged, given, build, {"estimated seconds": seconds, "estimated GB": memory / 1e9}
 
-# %% ../../nbs/jobs/audit.ipynb #ee88d624
+# %% ../../nbs/jobs/audit.ipynb #a8c3d663
 def _accuracy(model:nn.Module, samples:Samples)->float:
     "Share of right predictions."
     return float((predict_logits(model, samples).argmax(1) == samples.y).mean())
 
-# %% ../../nbs/jobs/audit.ipynb #041c1a70
+# %% ../../nbs/jobs/audit.ipynb #48e57b7d
 def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     "Images that the model cannot decide on, between the two classes confused most."
     if not found.samples.is_image or found.model is None or not len(found.pairs): return
@@ -493,7 +499,7 @@ def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     try: found.boundary = search_boundary(found.model, None, pair, 24, samples=found.samples, seed=seed, device=device)
     except ValueError as error: found.notes += (f"the boundary of {pair[0]} and {pair[1]} was left out: {error}",)
 
-# %% ../../nbs/jobs/audit.ipynb #cf4d7803
+# %% ../../nbs/jobs/audit.ipynb #bd01bb19
 def _picture(
     image:np.ndarray, # [C, H, W] raw
     alt:str, # what it is, in words
@@ -515,14 +521,14 @@ def _picture(
     return {"src": f"data:image/{kind};base64,{data}", "width": picture.width * zoom, "height": picture.height * zoom,
             "alt": alt, "caption": caption, "small": small}
 
-# %% ../../nbs/jobs/audit.ipynb #e1dc90ed
+# %% ../../nbs/jobs/audit.ipynb #e6ddc01c
 @patch
 def embeddings(self:Audit)->np.ndarray: # [N, D] float32
     "Where samples lie to the model: its penultimate features; the standardized inputs where there is no model."
     if self.model is None: return unit_rows(self.samples.normalize(self.samples.x).flatten(1).numpy(), "euclidean")
     return unit_rows(predict_embeddings(self.model, self.samples))
 
-# %% ../../nbs/jobs/audit.ipynb #07a0a561
+# %% ../../nbs/jobs/audit.ipynb #a72e1571
 def _nearest_of(
     embeddings:np.ndarray, # [N, D]
     y:np.ndarray, # [N] int, labels
@@ -536,20 +542,20 @@ def _nearest_of(
     distance = np.linalg.norm(embeddings[there] - embeddings[position], axis=1)
     return there[np.argsort(distance, kind="stable")[:k]]
 
-# %% ../../nbs/jobs/audit.ipynb #5806f6dc
+# %% ../../nbs/jobs/audit.ipynb #e6afa1c2
 def _columns(samples:Samples)->dict[str, list[int]]:
     "Columns of a table by name; those of one category, `column=value`, together."
     names, found = samples.features or [f"feature {i}" for i in range(samples.shape[0])], {}
     for i, name in enumerate(names): found.setdefault(name.rsplit("=", 1)[0], []).append(i)
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #ee96cc30
+# %% ../../nbs/jobs/audit.ipynb #9898294f
 def _cell(samples:Samples, row:np.ndarray, columns:list[int])->str:
     "A number, or the value of a category."
     if len(columns) == 1: return f"{row[columns[0]]:.4g}"
     return samples.features[columns[int(np.argmax(row[columns]))]].rsplit("=", 1)[1]
 
-# %% ../../nbs/jobs/audit.ipynb #25984dac
+# %% ../../nbs/jobs/audit.ipynb #445431ec
 def _unusual_features(
     samples:Samples, # a table
     position:int, # of a row
@@ -564,10 +570,10 @@ def _unusual_features(
     return [[name, _cell(samples, row, columns[name]), *(_cell(samples, means[k], columns[name]) for k in labels)]
             for name in order]
 
-# %% ../../nbs/jobs/audit.ipynb #316a05aa
+# %% ../../nbs/jobs/audit.ipynb #f3bf609c
 _ASSETS = files("ambiguity_nb") / "assets"
 
-# %% ../../nbs/jobs/audit.ipynb #65dd6e23
+# %% ../../nbs/jobs/audit.ipynb #3cc1a4a3
 @cache
 def _page_template():
     "The page's template."
@@ -576,7 +582,7 @@ def _page_template():
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_ASSETS / "audit.html").read_text(encoding="utf-8"))
 
-# %% ../../nbs/jobs/audit.ipynb #3bbfd992
+# %% ../../nbs/jobs/audit.ipynb #6638da6c
 def _policy(
     css:str, # as it stands in the page
     js:str, # as it stands in the page
@@ -586,7 +592,7 @@ def _policy(
     return (f"default-src 'none'; img-src data:; style-src {marks[0]}; script-src {marks[1]}; base-uri 'none'; "
             "form-action 'none'")
 
-# %% ../../nbs/jobs/audit.ipynb #4d1c20a3
+# %% ../../nbs/jobs/audit.ipynb #7348fa50
 class _Cards:
     "Findings as the page shows them."
 
@@ -622,7 +628,7 @@ class _Cards:
                 shown.append(_picture(samples.x[i], f"the nearest sample labeled {name}", f"nearest {name}"))
         return shown
 
-# %% ../../nbs/jobs/audit.ipynb #43e0caea
+# %% ../../nbs/jobs/audit.ipynb #65d15b6c
 def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     "Probabilities of a finding in a line."
     said = []
@@ -631,7 +637,7 @@ def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     if finding["kind"] == "mislabeled" and not pd.isna(finding["p_value"]): said.append(f"p {finding['p_value']:.2g}")
     return ", ".join(said)
 
-# %% ../../nbs/jobs/audit.ipynb #ff79b6c5
+# %% ../../nbs/jobs/audit.ipynb #315c82a7
 def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str, Any]:
     "A table for the template; numbers keep their value to be sorted by."
     def cell(value):
@@ -643,13 +649,13 @@ def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str,
     columns = [str(name).replace("_", " ") for name in frame.columns]
     return {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows, "gallery": [], **more}
 
-# %% ../../nbs/jobs/audit.ipynb #de3cbab2
+# %% ../../nbs/jobs/audit.ipynb #04675e4c
 def _tables(found:Audit)->list[dict]:
     "The sections under the findings."
     return [make for make in (_classes_section(found), _pairs_section(found), _duplicates_section(found),
                               _boundary_section(found), _fixes_section(found)) if make is not None]
 
-# %% ../../nbs/jobs/audit.ipynb #c1e8ba4c
+# %% ../../nbs/jobs/audit.ipynb #b54c55a4
 def _classes_section(found:Audit)->dict:
     "The health of each class."
     known = found.classes["wrong"].notna().any()
@@ -660,14 +666,14 @@ def _classes_section(found:Audit)->dict:
     table[["wrong", "low", "high"]] = table[["wrong", "low", "high"]].astype(float).round(4)
     return _table("classes", "Classes", text, table if known else table.drop(columns=["wrong", "low", "high"]))
 
-# %% ../../nbs/jobs/audit.ipynb #ecfbec43
+# %% ../../nbs/jobs/audit.ipynb #47a63d86
 def _pairs_section(found:Audit)->dict|None:
     "Classes that are confused."
     if not len(found.pairs): return None
     return _table("pairs", "Classes that are confused", "Samples between two classes: labels doubted either way, and "
                   "ambiguous samples.", found.pairs.head(30))
 
-# %% ../../nbs/jobs/audit.ipynb #d3e3ed8b
+# %% ../../nbs/jobs/audit.ipynb #85e39e12
 def _duplicates_section(found:Audit, most:int=40)->dict|None:
     "Copies, and what they look like."
     if found.duplicates is None: return None
@@ -677,7 +683,7 @@ def _duplicates_section(found:Audit, most:int=40)->dict|None:
     gallery = [_pair_pictures(found, row) for _, row in table.head(most).iterrows()] if found.samples.is_image else []
     return _table("duplicates", "Copies", text, table.head(most), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #6c169227
+# %% ../../nbs/jobs/audit.ipynb #81fd6e2b
 def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     "Both samples of a pair."
     parts = [(found.samples, row["a"], row["label_a"]),
@@ -687,7 +693,7 @@ def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     labels = row["label_a"] if not row["different_labels"] else f"{row['label_a']} and {row['label_b']}"
     return {"pictures": shown, "caption": f"{labels}: {row['a']}, {row['b']}"}
 
-# %% ../../nbs/jobs/audit.ipynb #81efaf3d
+# %% ../../nbs/jobs/audit.ipynb #f74719ef
 def _boundary_section(found:Audit)->dict|None:
     "Images that the model cannot decide on."
     if found.boundary is None: return None
@@ -700,13 +706,13 @@ def _boundary_section(found:Audit)->dict|None:
             "can, the model needs more such samples.")
     return _table("boundary", "Where the model wavers", text, pd.DataFrame(), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #e55146a3
+# %% ../../nbs/jobs/audit.ipynb #fee574d6
 def _fixes_section(found:Audit)->dict|None:
     "What acting on the list did."
     if found.fixes is None: return None
     return _table("fixes", "Does mending help?", " ".join(_about_fixes(found.fixes)), found.fixes.round(4))
 
-# %% ../../nbs/jobs/audit.ipynb #af6e4883
+# %% ../../nbs/jobs/audit.ipynb #c04dc936
 @patch
 def html(self:Audit)->str: # a whole page
     "The page."
@@ -720,7 +726,7 @@ def html(self:Audit)->str: # a whole page
         findings_text=_findings_text(self), kinds=list(kinds.items()), notes=self.notes, facts=_facts(self), css=css, js=js,
         classes=[c for c in self.samples.classes if c in set(shown["given"])], policy=_policy(css, js), version=__version__)
 
-# %% ../../nbs/jobs/audit.ipynb #67a48870
+# %% ../../nbs/jobs/audit.ipynb #ae0db52d
 def _findings_text(found:Audit)->str:
     "What stands above the findings."
     n, shown = len(found.issues), min(len(found.issues), found.options.shown)
@@ -729,7 +735,7 @@ def _findings_text(found:Audit)->str:
             if found.samples.is_image else "Under each are the features that are farthest from the usual of its label.")
     return f"{some}{what} A suggestion is the class that the model believed most over its training, and how much."
 
-# %% ../../nbs/jobs/audit.ipynb #5e3cac17
+# %% ../../nbs/jobs/audit.ipynb #eecfad15
 def _facts(found:Audit)->list[tuple[str, str]]:
     "Rows of the table at the end of the page."
     t, s = found.training, found.samples
@@ -739,7 +745,7 @@ def _facts(found:Audit)->list[tuple[str, str]]:
              ("share of right labels among the doubted, at most", f"{found.options.rate:.0%}")]
     return facts + [(name, f"{value:,.1f}") for name, value in found.cost.items()]
 
-# %% ../../nbs/jobs/audit.ipynb #69163926
+# %% ../../nbs/jobs/audit.ipynb #ef35ddac
 @patch
 def write(self:Audit,
     folder:str|Path, # made if needed
@@ -753,7 +759,7 @@ def write(self:Audit,
     with atomic_path(folder / "report.html") as path: path.write_text(self.html(), encoding="utf-8")
     return folder / "report.html"
 
-# %% ../../nbs/jobs/audit.ipynb #baaa1437
+# %% ../../nbs/jobs/audit.ipynb #a64e7b28
 def _as_json(found:Audit)->dict[str, Any]:
     "Everything that the page says, without pictures."
     tables = {"issues": found.issues, "classes": found.classes.reset_index(), "pairs": found.pairs,
@@ -763,7 +769,7 @@ def _as_json(found:Audit)->dict[str, Any]:
     return as_plain({"name": found.samples.name, "samples": len(found.samples), "classes_of_labels": found.samples.classes,
                      "summary": found.summary, "notes": found.notes, "cost": found.cost, **rows})
 
-# %% ../../nbs/jobs/audit.ipynb #9ac8ce1d
+# %% ../../nbs/jobs/audit.ipynb #815fb69c
 def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:Training, seed:int, device)->nn.Module:
     "A network trained as `fit` does, each sample's loss multiplied by its weight."
     net, weights = net.to(device), torch.from_numpy(weights.astype(np.float32)).to(device)
@@ -782,10 +788,10 @@ def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:T
         Loop(epoch, net, samples).run(training.n_epochs)
     return net
 
-# %% ../../nbs/jobs/audit.ipynb #e26fa5cf
+# %% ../../nbs/jobs/audit.ipynb #b5816242
 _WAYS = Registry("way to mend")
 
-# %% ../../nbs/jobs/audit.ipynb #d115773f
+# %% ../../nbs/jobs/audit.ipynb #5a380086
 @_WAYS.register("relabel")
 def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples with other labels at some rows."
@@ -793,14 +799,14 @@ def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarr
     y[rows] = labels[rows]
     return samples.replace(y=y), np.ones(len(samples))
 
-# %% ../../nbs/jobs/audit.ipynb #32082595
+# %% ../../nbs/jobs/audit.ipynb #03fd1745
 @_WAYS.register("drop")
 def _drop(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples without some rows."
     kept = np.setdiff1d(np.arange(len(samples)), rows)
     return samples.subset(kept), np.ones(len(kept))
 
-# %% ../../nbs/jobs/audit.ipynb #a339e596
+# %% ../../nbs/jobs/audit.ipynb #43d5d46c
 @_WAYS.register("down-weight")
 def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Weights: at some rows the probability that the label is right."
@@ -808,7 +814,7 @@ def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.n
     weights[rows] = right[rows]
     return samples, weights
 
-# %% ../../nbs/jobs/audit.ipynb #7b95c677
+# %% ../../nbs/jobs/audit.ipynb #4df79afc
 @dataclass(eq=False)
 class _Mending:
     "What is to be changed, and what to compare it with."
@@ -822,7 +828,7 @@ class _Mending:
         others = np.setdiff1d(np.arange(n), self.rows)
         return np.random.default_rng(seed).choice(others, min(len(self.rows), len(others)), replace=False)
 
-# %% ../../nbs/jobs/audit.ipynb #5133b247
+# %% ../../nbs/jobs/audit.ipynb #c76756ce
 def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_Mending, np.ndarray]:
     "By the suggestions, or by a person's decisions; and the positions to drop in any case."
     samples, frame = found.samples, found.judged.frame
@@ -839,13 +845,13 @@ def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_
     rows = np.flatnonzero(changed[kept])
     return _Mending(rows, labels[kept], right[kept], predicted[kept]), np.flatnonzero(drop[kept])
 
-# %% ../../nbs/jobs/audit.ipynb #1436f2e4
+# %% ../../nbs/jobs/audit.ipynb #45104511
 def _right_after(build, samples:Samples, weights:np.ndarray, test:Samples, training:Training, seed:int, device)->np.ndarray:
     "Which held-out samples a network is right for, [M] bool, trained with weights."
     net = _fit_weighted(build(seed), samples, weights, training, seed, device)
     return predict_logits(net, test).argmax(1) == test.y
 
-# %% ../../nbs/jobs/audit.ipynb #17db81b3
+# %% ../../nbs/jobs/audit.ipynb #1a51c299
 def _interval(
     difference:np.ndarray, # [S, M], by seed and held-out sample: right after minus right before
     draws:int=2000, # of seeds and samples, with replacement
@@ -859,7 +865,7 @@ def _interval(
     low, high = np.quantile(means, [.025, .975])
     return float(difference.mean()), float(low), float(high)
 
-# %% ../../nbs/jobs/audit.ipynb #f4d85118
+# %% ../../nbs/jobs/audit.ipynb #2f0a6549
 @patch
 def try_fixes(self:Audit,
     ways:Sequence[str]=("relabel", "drop", "down-weight"), # what to do with doubted samples
@@ -893,7 +899,7 @@ def try_fixes(self:Audit,
     self.fixes = pd.DataFrame(rows)
     return self.fixes
 
-# %% ../../nbs/jobs/audit.ipynb #65587c04
+# %% ../../nbs/jobs/audit.ipynb #3858630f
 def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np.ndarray, dropped:np.ndarray)->tuple:
     "Samples and weights after mending, without what a person dropped."
     samples, weights = _WAYS.resolve(way)(train, rows, labels, mending.right)
@@ -901,7 +907,7 @@ def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np
     left = np.setdiff1d(np.arange(len(samples)), dropped)
     return samples.subset(left), weights[left]
 
-# %% ../../nbs/jobs/audit.ipynb #d4e2c9f8
+# %% ../../nbs/jobs/audit.ipynb #9b50aabc
 def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndarray, start:float)->dict[str, Any]:
     "A row of the table."
     row = {"way": way, "changed": n, "accuracy": before.mean(), "after": after.mean()}
@@ -911,14 +917,14 @@ def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndar
     row["helps"] = row["gain_low"] > 0 and row["over_random_low"] > 0
     return row | {"seconds": time.perf_counter() - start}
 
-# %% ../../nbs/jobs/audit.ipynb #550e2ccb
+# %% ../../nbs/jobs/audit.ipynb #d712a01a
 def _held_out(found:Audit, seed:int)->tuple[np.ndarray, Samples]: # positions to train on, and what to test on
     "The test samples of the audit, or a fifth of the samples."
     if found.test is not None: return np.arange(len(found.samples)), found.test
     kept, out = (np.sort(v) for v in _split_positions(found.samples, (.8, .2), np.random.default_rng(seed), True))
     return kept, found.samples.subset(out)
 
-# %% ../../nbs/jobs/audit.ipynb #c9e6ee47
+# %% ../../nbs/jobs/audit.ipynb #b5997889
 def _read_fixed(
     fixed:str|Path|pd.DataFrame, # decisions
     found:Audit, # what they are about
@@ -937,7 +943,7 @@ def _read_fixed(
         raise ValueError(f"label {unknown[0]!r} of the decisions is no class; there are {list(found.samples.classes)}")
     return pd.Series(labels.to_numpy(), [by_text[str(i)] for i in table["id"]])
 
-# %% ../../nbs/jobs/audit.ipynb #440bb78f
+# %% ../../nbs/jobs/audit.ipynb #a4789a9e
 def _about_fixes(fixes:pd.DataFrame)->list[str]:
     "What a table of fixes says, also when it says that nothing helps."
     said = []
@@ -948,7 +954,16 @@ def _about_fixes(fixes:pd.DataFrame)->list[str]:
         said.append(f"To {row['way']} {row['changed']:,} samples: {change}; {chance}; {verdict}.")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #4f16a9b1
+# %% ../../nbs/jobs/audit.ipynb #96522547
+def _fixes_in_short(fixes:pd.DataFrame)->str:
+    "The same in one sentence."
+    helping = fixes[fixes["helps"]]
+    if not len(helping): return "Mending them: no gain on held-out samples can be shown."
+    best = helping.loc[helping["gain"].idxmax()]
+    return (f"Mending helps: to {best['way']} {best['changed']:,} samples gives {100 * best['gain']:+.1f} points of "
+            f"accuracy on held-out samples (as many at random: {100 * best['gain_random']:+.1f}).")
+
+# %% ../../nbs/jobs/audit.ipynb #9fc53ae2
 def _command(
     source:Source=Source(), # which data
     network:UserModel=UserModel(), # which model judges
@@ -982,7 +997,7 @@ def _command(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/audit.ipynb #1f8bda2e
+# %% ../../nbs/jobs/audit.ipynb #3baee64e
 def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     "Fixes, where there is something to mend."
     try: found.try_fixes(fixed=fixed, seed=seed, device=device)
@@ -992,14 +1007,14 @@ def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     else:
         for sentence in _about_fixes(found.fixes): _logger.info(sentence)
 
-# %% ../../nbs/jobs/audit.ipynb #ae5f0dd9
+# %% ../../nbs/jobs/audit.ipynb #a5cc72de
 def _read_test(source:Source, test:str|None)->Samples|None:
     "Held-out samples, read as the training samples are."
     if test is None: return None
     whole = replace(source, data=test, part="test" if _by_name(test) else None)
     return whole.read()
 
-# %% ../../nbs/jobs/audit.ipynb #1b38a3e1
+# %% ../../nbs/jobs/audit.ipynb #190a3e56
 def _judge_of(network:UserModel, samples:Samples, everything:Samples, probs:Path|None):
     "What `audit` takes as its model."
     if probs is not None: return np.load(probs, mmap_mode="r", allow_pickle=False)
