@@ -26,12 +26,12 @@ import torch
 from tqdm.auto import tqdm
 
 from .core import Registry, atomic_path, check_choice
-from .data import Samples, from_arrays
+from .data import Samples, _class_index, from_arrays
 from .image_files import _check_links, _find_images, _ImageReading, _read_images, _some
 from .table_files import (_check_classes, _check_columns, _features, _fill, _is_text, _labels, _missing,
                                       _read_table)
 
-# %% ../nbs/00b_sources.ipynb #a1e85c1b
+# %% ../nbs/00b_sources.ipynb #3350e829
 _logger = logging.getLogger(__name__)
 
 # %% ../nbs/00b_sources.ipynb #10702ad3
@@ -243,7 +243,7 @@ def from_dataframe(
     x = _features(frame, label, [c for c in {id, split_by} if c], allow_columns)
     return _encode(x, frame, (label, id, split_by), name)
 
-# %% ../nbs/00b_sources.ipynb #443d3765
+# %% ../nbs/00b_sources.ipynb #ebf62da3
 def _encode(x:pd.DataFrame, frame:pd.DataFrame, columns:tuple[str, str|None, str|None], name:str)->Samples:
     "Features as numbers; label, ids and groups from the columns so called."
     label, id, split_by = columns
@@ -254,7 +254,7 @@ def _encode(x:pd.DataFrame, frame:pd.DataFrame, columns:tuple[str, str|None, str
     samples = from_arrays(x.to_numpy(np.float32), y, classes, name, ids, [str(c) for c in x.columns])
     return samples if split_by is None else samples.replace(groups=frame[split_by].astype(str).to_numpy(str))
 
-# %% ../nbs/00b_sources.ipynb #9bbcfd49
+# %% ../nbs/00b_sources.ipynb #f7785ce4
 def _check_ids(ids:np.ndarray, column:str|None)->None:
     "Refuse ids that repeat, saying where they are from."
     again = pd.Index(ids)[pd.Index(ids).duplicated()]
@@ -288,7 +288,7 @@ def from_torch(
     if classes is None: y, classes = _labels(y)
     return from_arrays(x, y, classes, name or type(dataset).__name__.lower())
 
-# %% ../nbs/00b_sources.ipynb #82bbf45d
+# %% ../nbs/00b_sources.ipynb #7e117c63
 def _item(dataset, i:int)->tuple:
     "One item and its label, which is a whole number."
     pair = dataset[i]
@@ -350,7 +350,7 @@ def from_csv(
     frame = _read_table(path, [c for c in (label, image, id, split_by) if c])
     return _read_list(frame, path, (label, image, id, split_by), reading, name or path.stem, progress)
 
-# %% ../nbs/00b_sources.ipynb #546e2bf7
+# %% ../nbs/00b_sources.ipynb #4a82e886
 def _read_list(
     frame:pd.DataFrame, # a row per image
     path:Path, # where the table was read
@@ -373,7 +373,7 @@ def _read_list(
     samples = from_arrays(x, y[read], classes, name, ids[read])
     return samples if split_by is None else samples.replace(groups=frame[split_by].astype(str).to_numpy(str)[read])
 
-# %% ../nbs/00b_sources.ipynb #2446ccb7
+# %% ../nbs/00b_sources.ipynb #ffc558a7
 def _check_listed(names:pd.Series, files:Sequence[Path], folder:Path, allow_outside:bool)->None:
     "Refuse names of image files that lead out of the folder of their list, and those of files that are not there."
     if bad := [n for n in names if not n.strip() or "\0" in n]: raise ValueError(f"{bad[0]!r} is no name of a file")
@@ -462,13 +462,13 @@ def open_samples(
     return Samples(load["x"], load["y"], classes, name, load["ids"], features, load["shift"], load["scale"],
                    load.get("groups"))
 
-# %% ../nbs/00b_sources.ipynb #e764cefe
+# %% ../nbs/00b_sources.ipynb #66787307
 _saved = ("x", "y", "ids", "shift", "scale", "groups")
 
-# %% ../nbs/00b_sources.ipynb #7c9bfc6e
+# %% ../nbs/00b_sources.ipynb #dde60e59
 _most_bytes = 8 * 2**30
 
-# %% ../nbs/00b_sources.ipynb #c090f06a
+# %% ../nbs/00b_sources.ipynb #ba28a933
 def _open_npz(
     path:Path, # a .npz file
     wanted:Sequence[str]=(), # arrays that are read where they are there
@@ -481,7 +481,7 @@ def _open_npz(
     with _whole(path.name, ValueError), np.load(path, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in wanted if key in held}
 
-# %% ../nbs/00b_sources.ipynb #0915f708
+# %% ../nbs/00b_sources.ipynb #4fd666f5
 @contextlib.contextmanager
 def _whole(name:str, *more:type[Exception])->Iterator[None]:
     "The errors of a damaged archive in words."
@@ -492,11 +492,11 @@ def _whole(name:str, *more:type[Exception])->Iterator[None]:
         raise ValueError(f"{name!r} is no whole .npz file ({str(error) or type(error).__name__}); write it again "
                          "with np.savez(path, x=..., y=...)") from error
 
-# %% ../nbs/00b_sources.ipynb #ae2e81e7
+# %% ../nbs/00b_sources.ipynb #1dd84c8c
 _damage = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, OverflowError, KeyError,
            MemoryError, SyntaxError)
 
-# %% ../nbs/00b_sources.ipynb #d67732cb
+# %% ../nbs/00b_sources.ipynb #fc10e1a6
 def _check_held(name:str, held:dict, archive:zipfile.ZipFile, wanted:Sequence[str], allow_large:bool)->None:
     "Refuse an archive that lacks `x` or `y`, holds objects, or unfolds to too much."
     if lacking := {"x", "y"} - set(held):
@@ -515,7 +515,7 @@ def _check_held(name:str, held:dict, archive:zipfile.ZipFile, wanted:Sequence[st
         raise ValueError(f"{name!r} unfolds to {total / 2**30:.1f} GiB, more than {_most_bytes / 2**30:g}; if it is "
                          "meant to be so large, allow_large=True (--allow_large true) reads it")
 
-# %% ../nbs/00b_sources.ipynb #80c776d7
+# %% ../nbs/00b_sources.ipynb #08d50672
 def _npy_head(file)->tuple[tuple[int, ...], np.dtype]:
     "Shape and dtype of an array in a file of NumPy's own."
     version = np.lib.format.read_magic(file)
@@ -547,11 +547,14 @@ class Source:
     pos: str|None = None # class that counts as positive, to keep two classes only
     neg: str|None = None # class that counts as negative
     data_folder: Path|None = None # where files of named data sets lie; AMBIGUITY_NB_DATA when left out
+    classes: list[str]|None = None # only these, by name or number; of two, the first counts as positive
 
     def __post_init__(self):
         if not isinstance(self.data, (str, Path)) or not str(self.data):
             raise ValueError(f"data is {self.data!r}; expected a word such as 'mnist-5k', a file or a folder")
         object.__setattr__(self, "data", str(self.data))
+        if self.classes is not None and self.pos is not None:
+            raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
         if self.part is not None: check_choice(self.part, _parts, "part")
         check_choice(self.missing, _missing, "way with missing values")
         self._reading()
@@ -571,10 +574,26 @@ class Source:
         else: train, test = _read(self, "all").split((.8, .2), seed=0)
         return self._two(train), self._two(test)
 
-    def _two(self, samples:Samples)->Samples: return samples if self.pos is None else samples.binary(self.pos, self.neg)
+    def _two(self, samples:Samples)->Samples:
+        if self.classes is not None: return _only(samples, self.classes)
+        return samples if self.pos is None else samples.binary(self.pos, self.neg)
 
     def _reading(self)->_ImageReading:
         return _ImageReading(**{f.name: getattr(self, f.name) for f in fields(_ImageReading)})
+
+# %% ../nbs/00b_sources.ipynb #6824076d
+def _only(samples:Samples, classes:Sequence[str])->Samples:
+    "The samples of some classes, in the order named; of two, the first becomes 1. Raises `ValueError` for unknown ones."
+    at = [_class_index(samples, name) for name in classes]
+    if len(at) == 2: return samples.binary(*at)
+    if len(at) < 2 or len(set(at)) < len(at):
+        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of {list(samples.classes)}")
+    codes = np.full(samples.n_classes, -1)
+    codes[at] = range(len(at))
+    part, names = samples.subset(codes[samples.y] >= 0), [samples.classes[k] for k in at]
+    if missing := [samples.classes[k] for k in at if not (samples.y == k).any()]:
+        raise ValueError(f"{samples.name!r} has no sample of class {missing[0]!r}")
+    return part.replace(y=codes[part.y], classes=names, name=f"{samples.name}-{'-'.join(names)}")
 
 # %% ../nbs/00b_sources.ipynb #90fc9ae5
 def _read(source:Source, part:str|None)->Samples:
@@ -596,7 +615,7 @@ def _by_name(data:str)->bool:
     if data in DATASETS or ":" not in data or data.startswith("openml:"): return data in DATASETS
     return not Path(data).exists() and Path(data).suffix.lower() not in _file_readers
 
-# %% ../nbs/00b_sources.ipynb #a857e303
+# %% ../nbs/00b_sources.ipynb #ba97ef2a
 def _check_unused(source:Source, samples:Samples)->Samples:
     "Refuse a column to split by where there are no columns."
     if source.split_by is not None and samples.groups is None:
@@ -617,7 +636,7 @@ def _read_all(source:Source)->Samples:
     if not path.exists(): raise FileNotFoundError(f"no file {source.data!r}")
     return read(path, source)
 
-# %% ../nbs/00b_sources.ipynb #8dc90357
+# %% ../nbs/00b_sources.ipynb #613f5929
 def _no_reader(path:Path, data:str)->str:
     "What to say of a word that means nothing, or of a file of another kind."
     kinds = f"a name of {list(DATASETS)}, a folder of images by class, a .csv, .tsv, .parquet or .npz file"
@@ -625,7 +644,7 @@ def _no_reader(path:Path, data:str)->str:
         return f"{path.name!r} is {_other_kinds[path.suffix.lower()]}; give {kinds}"
     return f"no data set {data!r}; give {kinds}, openml:NUMBER, or module:function"
 
-# %% ../nbs/00b_sources.ipynb #b4a3f8bb
+# %% ../nbs/00b_sources.ipynb #5d4b1b9f
 _other_kinds = {
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"),
                     "a pickle, which is not opened: it could run code. Save arrays with np.savez(path, x=..., y=...)"),
@@ -661,7 +680,7 @@ def _read_parquet(path:Path, source:Source)->Samples:
     if frame.empty: raise ValueError(f"{path.name!r} holds no rows and columns; expected at least one of each")
     return _from_frame(frame, path, source)
 
-# %% ../nbs/00b_sources.ipynb #9de280af
+# %% ../nbs/00b_sources.ipynb #15e7cc19
 def _from_frame(frame:pd.DataFrame, path:Path, source:Source)->Samples:
     "A table, or the images that it names."
     if source.images:
@@ -683,10 +702,10 @@ def _read_npz(path:Path, source:Source)->Samples:
 # %% ../nbs/00b_sources.ipynb #d2a72bd7
 _file_readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
 
-# %% ../nbs/00b_sources.ipynb #5cd01b4a
+# %% ../nbs/00b_sources.ipynb #43e33c98
 def _read_both(source:Source)->tuple[Samples, Samples]:
     "The training part, which is all of `data`, and the test part from `test`."
-    alone = _replace(source, test=None, pos=None, neg=None)
+    alone = _replace(source, test=None, pos=None, neg=None, classes=None)
     train = alone.read("train" if _by_name(source.data) else "all")
     like = {"size": None, "channels": None}
     if train.is_image: like = {"size": tuple(train.shape[1:]), "channels": train.shape[0]}
@@ -696,7 +715,7 @@ def _read_both(source:Source)->tuple[Samples, Samples]:
         _logger.warning("training and test part share %d groups of %r: %s", len(shared), source.split_by, _some(shared))
     return train, _as_in(train, test)
 
-# %% ../nbs/00b_sources.ipynb #aff74fbc
+# %% ../nbs/00b_sources.ipynb #95f5e181
 def _as_in(
     train:Samples, # the training part
     test:Samples, # samples from another file
@@ -713,7 +732,7 @@ def _as_in(
     return test.replace(x=x, y=at[test.y], classes=train.classes, features=train.features, shift=train.shift,
                         scale=train.scale)
 
-# %% ../nbs/00b_sources.ipynb #18a800de
+# %% ../nbs/00b_sources.ipynb #2a44c968
 def _columns_as(train:Samples, test:Samples)->np.ndarray:
     "The columns of `train`, in its order; a category that is only in one of the two is 0, and said if only in `test`."
     known = {name: i for i, name in enumerate(test.features)}

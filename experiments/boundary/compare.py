@@ -1,0 +1,224 @@
+"""Ambiguous images by step 1 alone, by latent search and by GASTeN's step 2, on the same classifier and the same data.
+
+    python experiments/boundary/compare.py --cases mnist_7v1 mnist_5v3 fashion_5v7 cifar_catvdog cifar_carvtruck --seeds 0 1 2
+    python experiments/boundary/compare.py --ten --seeds 0
+
+AMBIGUITY_NB_DATA names the folder of MNIST and FashionMNIST (torchvision's layout) and of cifar10/train-12k.npz and
+test-3k.npz (`x` uint8 [N, 3, 32, 32], `y`, `classes`). For each pair of classes and each seed:
+
+- the classifier under test is the paper's: `cnn` with two filters and no activations, one epoch, Adam 1e-3, batches of 64
+- step 1: a DCGAN on up to 4,000 images of the two classes, 1,000 updates
+- step 2: from there, three epochs with abs 25, two each with alpha 0 (a control: step 1 for as long) and gaussian 1; the
+  generator of each last epoch is also bisected
+- an autoencoder on the same images, 1,000 updates
+- the judge is another network (`resnet_small`, all classes, own seed), and so are the features (a LeNet on gray images, a
+  `resnet_small` on color): neither has a part in any search
+
+A row per way: `yield` (share with |p - .5| <= .1 of all made), and of the first 300 ambiguous images: `frechet`, the Fréchet
+distance to the 300 real images (training and test) that the classifier is least sure of, with a 95 % bootstrap interval
+(`low`, `high`); `coverage` of these real images (k = 5); `diversity`, the mean distance between two images in the features over
+that of the real ones; the judge's opinion; `seconds`, CPU seconds of one process for 1,000 ambiguous images, and `training`,
+those of the training that came before and is not step 1's. Controls: the next 300 real images in the order of doubt, and 300 real
+images of the two classes at random.
+
+Writes results/compare.parquet (rows are added or replaced by case, seed and way) and results/images.npz (seed 0: 10 images of
+each way). What is trained once for all seeds, judge and features, is kept in --folder.
+"""
+import argparse
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ambiguity_nb.choosing_epochs import second_opinion
+from ambiguity_nb.core import atomic_path, load_state, save_state
+from ambiguity_nb.data import Samples
+from ambiguity_nb.fid import Features, Statistics, frechet_distance
+from ambiguity_nb.gasten import Confusion, Gan, train_gan, train_gasten
+from ambiguity_nb.generator_measures import density_coverage, draw_noise, generate, is_ambiguous, predict_probs
+from ambiguity_nb.latent_search import _fit_autoencoder, search_boundary
+from ambiguity_nb.models import build_model, cnn, embed
+from ambiguity_nb.sources import load_samples
+from ambiguity_nb.training import Hook, Training, evaluate, fit
+
+HERE = Path(__file__).parent
+CASES = {"mnist_7v1": ("mnist", "7", "1"), "mnist_5v3": ("mnist", "5", "3"), "fashion_5v7": ("fashion-mnist", 5, 7),
+         "cifar_catvdog": ("cifar10", 3, 5), "cifar_carvtruck": ("cifar10", 1, 9)}
+N_IMAGES, N_UPDATES, N_STEP2, M, TAU = 4000, 1000, 3, 300, .1
+GAN = {"n_blocks": 2, "filters": 32, "ema": .99, "lr": 4e-4}
+clock = time.process_time
+
+
+def read(data: str, part: str) -> Samples:
+    "Images of all classes."
+    if data != "cifar10": return load_samples(data, part)
+    file = {"train": "train-12k.npz", "test": "test-3k.npz"}[part]
+    held = np.load(Path(os.environ["AMBIGUITY_NB_DATA"]) / "cifar10" / file)
+    return Samples(held["x"], held["y"].astype(np.int64), tuple(map(str, held["classes"])), "cifar10")
+
+
+def network(name: str, samples: Samples, n_epochs: int, folder: Path, **options) -> torch.nn.Module:
+    "A network of all classes, from its file if it is there."
+    model = build_model(name, samples, **options)
+    path = folder / f"{samples.name}-{name}-{n_epochs}-{options['seed']}.safetensors"
+    if path.exists(): model.load_state_dict(load_state(path)["model"])
+    else:
+        fit(model, samples, Training(n_epochs=n_epochs), seed=options["seed"])
+        save_state(path, {"model": model.state_dict()})
+    return model.eval()
+
+
+class Keep(Hook):
+    "Keeps a copy of the generator after every epoch, and the CPU seconds until then."
+
+    def before_fit(self, nets, samples, n_epochs): self.kept, self.started = [], clock()
+
+    def after_epoch(self, epoch, nets, samples, metrics):
+        import copy
+        self.kept.append((copy.deepcopy(nets.sampler).eval(), clock() - self.started))
+
+
+class Case:
+    "All that the rows of one case and seed have in common."
+
+    def __init__(self, name: str, seed: int, folder: Path):
+        self.name, self.seed = name, seed
+        data, pos, neg = CASES[name]
+        train, test = read(data, "train"), read(data, "test")
+        color = train.shape[0] == 3
+        self.space = network("resnet_small" if color else "lenet", train, 10 if color else 2, folder, seed=100)
+        options = {"widths": (48, 96), "seed": 200} if color else {"widths": (16, 32), "seed": 200}
+        self.judge = network("resnet_small", train, 12 if color else 2, folder, **options)
+        self.judge_accuracy = evaluate(self.judge, test)["accuracy"]
+        self.judge_classes = [train.classes.index(str(k)) if str(k) in train.classes else k for k in (neg, pos)]
+        self.pair, pair_test = train.binary(pos, neg), test.binary(pos, neg)
+        self.model = cnn(2, 2, train.shape[0], tuple(train.shape[1:]), seed=seed)
+        fit(self.model, self.pair, Training(n_epochs=1, lr=1e-3, batch_size=64), seed=seed)
+        self.accuracy = evaluate(self.model, pair_test)["accuracy"]
+        rng = np.random.default_rng(seed)
+        self.few = self.pair.subset(np.sort(rng.permutation(len(self.pair))[:N_IMAGES]))
+        real = torch.cat([s.normalize(s.x) for s in (self.pair, pair_test)])
+        order = np.argsort(np.abs(predict_probs(self.model, real)[:, 1] - .5), kind="stable")
+        self.real, self.next = real[order[:M]], real[order[M:2 * M]]
+        self.any = real[rng.permutation(len(real))[:M]]
+        self.features = Features("space", lambda x: embed(self.space, x), self.space)
+        self.reference = self.features.of(self.real)
+        self.spread = spread(self.reference)
+
+    def row(self, way: str, images: torch.Tensor, share: float, seconds: float, training: float = 0., epoch: int = 0) -> dict:
+        "Measures of up to M ambiguous images."
+        row = {"case": self.name, "seed": self.seed, "way": way, "epoch": epoch, "yield": share, "n": min(len(images), M),
+               "seconds": seconds, "training": training, "accuracy": self.accuracy, "judge_accuracy": self.judge_accuracy}
+        if len(images) < 30: return row
+        features = self.features.of(images[:M])
+        row["frechet"], row["low"], row["high"] = frechet(features, self.reference[:len(features)], self.seed)
+        row["coverage"] = density_coverage(features, self.reference)[1]
+        row["diversity"] = spread(features) / self.spread
+        return row | second_opinion(self.judge, images[:M], self.judge_classes)
+
+
+def spread(features: np.ndarray) -> float:
+    "Mean distance between two rows."
+    return float(torch.pdist(torch.from_numpy(features).double()).mean())
+
+
+def frechet(a: np.ndarray, b: np.ndarray, seed: int, n_draws: int = 100) -> tuple[float, float, float]:
+    "Fréchet distance with a basic bootstrap interval; shrunk where there are fewer than two rows per dimension."
+    shrinkage = "ledoit-wolf" if min(len(a), len(b)) < 2 * a.shape[1] else None
+    rng = np.random.default_rng(seed)
+
+    def between(x, y): return frechet_distance(*(Statistics.of(v, shrinkage=shrinkage) for v in (x, y)), warn=False)
+    def again(x): return x[rng.integers(0, len(x), len(x))]
+
+    distance = between(a, b)
+    low, high = np.quantile([between(again(a), again(b)) for _ in range(n_draws)], (.025, .975))
+    return distance, max(2 * distance - high, 0.), 2 * distance - low
+
+
+def sampled(case: Case, generator, n: int = 6000, chunk: int = 1000) -> tuple[torch.Tensor, float, float]:
+    "Ambiguous images among samples, their share, and CPU seconds per 1,000 of them."
+    kept, started = [], clock()
+    for z in draw_noise(n, generator.z_dim, case.seed + 1).split(chunk):
+        images = generate(generator, z=z)
+        kept.append(images[torch.from_numpy(is_ambiguous(predict_probs(case.model, images)[:, 1], TAU))])
+    kept, seconds = torch.cat(kept), clock() - started
+    return kept, len(kept) / n, 1000 * seconds / max(len(kept), 1)
+
+
+def searched(case: Case, generator, how: str, n: int = 1000, discriminator=None) -> tuple[torch.Tensor, float, float]:
+    "The same by a search."
+    started = clock()
+    found = search_boundary(case.model, generator, how=how, n=n, samples=case.few, discriminator=discriminator, seed=case.seed)
+    seconds, good = clock() - started, found.undecided(TAU)
+    return found.images[torch.from_numpy(good)], float(good.mean()), 1000 * seconds / max(good.sum(), 1)
+
+
+def run(case: Case):
+    "Rows of a case, one after another, with images."
+    yield case.row("real, next least sure", case.next, np.nan, np.nan), case.next
+    yield case.row("real, any", case.any, np.nan, np.nan), case.any
+    per_epoch = len(case.few) // 64
+    n_epochs = round(N_UPDATES / per_epoch)
+    started = clock()
+    start = train_gan(case.few, Gan(n_epochs=n_epochs, **GAN), seed=case.seed)
+    step1 = clock() - started
+    images, share, seconds = sampled(case, start.generator)
+    yield case.row("step 1, sampled", images, share, seconds) | {"step1": step1}, images
+    for way, how, n, discriminator in (("step 1, bisected", "bisect", 1000, None), ("step 1, descended", "descend", 400, None),
+                                       ("step 1, descended, realism", "descend", 400, start.nets.discriminator)):
+        images, share, seconds = searched(case, start.generator, how, n, discriminator)
+        yield case.row(way, images, share, seconds), images
+    started = clock()
+    autoencoder = _fit_autoencoder(case.few, N_UPDATES, seed=case.seed)
+    training = clock() - started
+    images, share, seconds = searched(case, autoencoder, "bisect")
+    yield case.row("autoencoder, bisected", images, share, seconds, training), images
+    for way, confusion in (("step 2, alpha 0", Confusion(2, alpha=0.)), ("step 2, abs 25", Confusion(N_STEP2)),
+                           ("step 2, gaussian 1", Confusion(2, "gaussian"))):
+        keep = Keep()
+        train_gasten(case.model, case.few, start, confusion, Gan(**GAN), seed=case.seed, hooks=[keep],
+                     measures=lambda generator: {})
+        for epoch, (generator, training) in enumerate(keep.kept, 1):
+            images, share, seconds = sampled(case, generator)
+            yield case.row(way, images, share, seconds, training, epoch), images
+        images, share, seconds = searched(case, generator, "bisect")                 # in the generator of the last epoch
+        yield case.row(f"{way}, bisected", images, share, seconds, training, epoch), images
+
+
+def store(rows: list[dict], name: str, keys: tuple[str, ...]) -> None:
+    "Add rows to a table, in place of those with the same keys."
+    path, new = HERE / "results" / f"{name}.parquet", pd.DataFrame(rows)
+    table = pd.concat([pd.read_parquet(path), new]) if path.exists() else new
+    table = table.drop_duplicates(list(keys), keep="last").reset_index(drop=True)
+    with atomic_path(path) as temporary: table.to_parquet(temporary)
+
+
+def store_images(case: Case, way: str, images: torch.Tensor, n: int = 10) -> None:
+    "Add some images of a way to the file of images."
+    if len(images) == 0: return
+    path = HERE / "results" / "images.npz"
+    held = dict(np.load(path)) if path.exists() else {}
+    held[f"{case.name}: {way}"] = case.few.denormalize(images[:n])
+    with atomic_path(path) as temporary: np.savez_compressed(temporary, **held)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/boundary"), help="networks that are trained once")
+    options = parser.parse_args()
+    for seed in options.seeds:
+        for name in options.cases:
+            case = Case(name, seed, options.folder)
+            for row, images in run(case):
+                store([row], "compare", ("case", "seed", "way", "epoch"))
+                if seed == 0: store_images(case, f"{row['way']}, epoch {row['epoch']}" if row["epoch"] else row["way"], images)
+                shown = " ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float) and np.isfinite(v))
+                print(name, seed, row["way"], row["epoch"], shown, flush=True)
+
+
+if __name__ == "__main__": main()
