@@ -425,6 +425,8 @@ def test_a_test_part_of_its_own_is_brought_to_the_training_part(tmp_path, two, c
     assert np.array_equal(test.scale, train.scale) and np.array_equal(test.shift, train.shift)
     assert "'c=z' are not in the training part" in caplog.text
     assert [len(source.read(part)) for part in (None, "train", "test")] == [3, 3, 2]
+    train, test = Source(source.data, test=source.test, classes=["r", "q"]).train_and_test()       # of both parts
+    assert train.classes == test.classes == ("q", "r") and (len(train), len(test)) == (2, 2)
     put(tmp_path / "other" / "b" / "1.png", np.full((30, 40), 9, np.uint8))
     train, test = Source(str(two), test=str(tmp_path / "other")).train_and_test()
     assert test.shape == train.shape == (3, 6, 8) and test.classes == ("a", "b") and list(test.y) == [1]

@@ -36,7 +36,7 @@ from .run import RunFolder, open_run, settings
 from ..models import build_model, predict_embeddings, predict_logits
 from ..patterns import unit_rows
 from ..scores import _builder, _knowledge
-from ..sources import Source, _by_name
+from ..sources import Source
 from ..training import Hook, Loop, Training, _make_parts, fit
 from ..verdicts import VerdictOptions, judge_samples
 
@@ -971,7 +971,6 @@ def _command(
     training:Training=Training(n_epochs=15), # how to train
     run:RunFolder=RunFolder(), # where the files go
     *,
-    test:str|None=None, # held-out data, named as --data is: leaks are looked for, and fixes tried on them
     probs:Path|None=None, # .npy of saved probabilities [T, N, K] of every epoch, or [N, K] out of sample
     fixes:bool=False, # also retrain with the doubted samples mended, beside as many at random
     fixed:Path|None=None, # decisions (decisions.csv, or issues.csv with a column `label`) to retrain with
@@ -984,9 +983,9 @@ def _command(
     Raises `ValueError` for what does not fit, before anything is written.
     """
     everything = replace(source, pos=None, neg=None, classes=None).read()
-    samples, held_out = source._two(everything), _read_test(source, test)
+    samples, held_out = source._two(everything), _read_test(source)
     judge = _judge_of(network, samples, everything, probs)
-    given = settings(source, network, options, training, test=test, probs=probs, seed=seed)
+    given = settings(source, network, options, training, probs=probs, seed=seed)
     folder = open_run("audit", given, run)
     found = audit(samples, judge, options, training, test=held_out, seed=seed, device=device,
                   folder=folder.folder / "checkpoints", progress=progress)
@@ -1008,11 +1007,9 @@ def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
         for sentence in _about_fixes(found.fixes): _logger.info(sentence)
 
 # %% ../../nbs/jobs/audit.ipynb #a5cc72de
-def _read_test(source:Source, test:str|None)->Samples|None:
-    "Held-out samples, read as the training samples are."
-    if test is None: return None
-    whole = replace(source, data=test, part="test" if _by_name(test) else None)
-    return whole.read()
+def _read_test(source:Source)->Samples|None:
+    "Held-out samples: leaks are looked for among them, and fixes tried on them."
+    return None if source.test is None else source.read("test")
 
 # %% ../../nbs/jobs/audit.ipynb #190a3e56
 def _judge_of(network:UserModel, samples:Samples, everything:Samples, probs:Path|None):
