@@ -155,7 +155,7 @@ def test_step_2_from_untrained_networks(samples, tmp_path):
     gan = Gan(n_epochs=0, **SMALL)
     run = train_gan(samples, gan, seed=2, folder=tmp_path / "1")
     assert run.epoch == 0 and saved_epochs(tmp_path / "1") == [0] and len(run.frame) == 0
-    two = [train_gasten(cnn(2), samples, start, Confusion(n_epochs=1), STEP2, **NONE) for start in (run, tmp_path / "1")]
+    two = [train_gasten(cnn(2), samples, start, Confusion(1), STEP2, **NONE) for start in (run, tmp_path / "1")]
     assert equal(two[0].generator, two[1].generator)
     fresh = build_generator(shape=samples.shape, filters=8, z_dim=16, seed=2)
     assert equal(run.nets.generator, fresh)
