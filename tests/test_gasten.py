@@ -455,7 +455,7 @@ def test_alarms_stand_in_the_table(samples, tmp_path, monkeypatch):
     with torch.no_grad(): model[-1].bias.add_(torch.tensor([0., 1e3]))
     grid = GastenGrid([25.], step2_epochs=1, n_generated=50)
     table = gasten_grid({"a": model}, samples, grid, SHORT, folder=tmp_path / "one side").set_index("way")
-    assert table.loc["abs 25", "alarm"].startswith("the generator reaches one side of the boundary only")
+    assert table.loc["abs 25", "alarm"].startswith("the generator reaches one side of the boundary")
     assert "the generator reaches no image" in table.loc["step 1, bisected", "error"]
 
     usual = module._images
