@@ -35,6 +35,7 @@ from .gasten import (Confusion, Gan, GanRun, generate_ambiguous, load_epoch, sav
                                  train_gasten, _new_nets, _one_sided)
 from .generator_measures import (GanMeasures, acd, as_models, frechet_ambiguous, _collapse, _probs_of)
 from .latent_search import search_boundary
+from .networks import load_noise
 from .training import Log
 
 # %% ../nbs/06d_gasten_grid.ipynb #0aa0a082
@@ -85,6 +86,8 @@ class GastenGrid:
     max_distance:float|None=None # keep instead the epoch with the lowest ACD among those of at most this distance
     controls:bool=True # also images of step 1, sampled and bisected, and a step 2 without confusion (alpha 0)
     n_resamples:int=0 # bootstrap draws for an interval of the ambiguous images' distance; 0 for none
+    noise:Path|None=None # file of `ambiguity noise` that generators are measured on; from a seed when left out
+    fid_stats:Path|None=None # file of `ambiguity fid-stats` to measure the distance to; of the samples when left out
 
     def __post_init__(self): _check_grid(self)
 
@@ -228,7 +231,14 @@ def _run_step2(work:_Work, cell:_GastenCell)->GanRun:
 # %% ../nbs/06d_gasten_grid.ipynb #3c641947
 def _measures(work:_Work, cell:_GastenCell)->GanMeasures:
     "Measures of generators against a cell's model."
-    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau)
+    z, reference = _fixed(work.grid, work.gan)
+    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau, z=z, reference=reference)
+
+# %% ../nbs/06d_gasten_grid.ipynb #e2de61f7
+def _fixed(grid:GastenGrid, gan:Gan)->tuple[torch.Tensor|None, Statistics|None]:
+    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length and files of other things."
+    z = None if grid.noise is None else load_noise(grid.noise, gan.z_dim)
+    return z, None if grid.fid_stats is None else Statistics.load(grid.fid_stats)
 
 # %% ../nbs/06d_gasten_grid.ipynb #05c86f82
 def _made_by(work:_Work, cell:_GastenCell, kept:GanRun)->dict[str, Any]:
