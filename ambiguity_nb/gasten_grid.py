@@ -232,11 +232,12 @@ def _run_step2(work:_Work, cell:_GastenCell)->GanRun:
 def _measures(work:_Work, cell:_GastenCell)->GanMeasures:
     "Measures of generators against a cell's model."
     z, reference = _fixed(work.grid, work.gan)
-    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau, z=z, reference=reference)
+    fixed = {"tau": work.grid.tau, "z": z, "reference": reference}
+    return GanMeasures(work.models[cell.model], work.samples, work.features, **fixed)
 
 # %% ../nbs/06d_gasten_grid.ipynb #e2de61f7
 def _fixed(grid:GastenGrid, gan:Gan)->tuple[torch.Tensor|None, Statistics|None]:
-    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length and files of other things."
+    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length, files of other things."
     z = None if grid.noise is None else load_noise(grid.noise, gan.z_dim)
     return z, None if grid.fid_stats is None else Statistics.load(grid.fid_stats)
 
@@ -358,7 +359,8 @@ def _check_disk(work:_Work, n_cells:int)->None:
     if missing <= free: return
     fewer = _gigabytes(_bytes_needed(replace(gan, save_every=10 * gan.save_every), *sizes))
     raise OSError(f"the grid's files take about {_gigabytes(missing)} and {_gigabytes(free)} are free in "
-                  f"{str(folder)!r}; use another folder, or save fewer epochs: save_every={10 * gan.save_every} takes {fewer} in all")
+                  f"{str(folder)!r}; use another folder, or save fewer epochs: save_every={10 * gan.save_every} takes "
+                  f"{fewer} in all")
 
 # %% ../nbs/06d_gasten_grid.ipynb #49735411
 def _gigabytes(n:float)->str:
