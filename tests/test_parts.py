@@ -304,7 +304,7 @@ def study():
     train = everything.binary(7, 1)
     model = cnn(nf=2, seed=0)
     fit(model, train, Training(2), seed=0)
-    judges = _train_judges(everything.subset(slice(0, 1500)), 2, 0)
+    judges = _train_judges(everything.split((.3, .7), seed=0)[0], 2, 0)
     return judges, mix_at_half(model, train, 200, jitter=.02), train
 
 
@@ -320,7 +320,9 @@ def test_find_parts_is_whole_and_reproducible(study, tmp_path):
     pd.testing.assert_frame_equal(found.gate, again.gate)
     found.to_parquet(tmp_path / "parts.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "parts.parquet"), found.frame)
-    assert found.plot(train, all_parts=True).axes and "judge" in found._repr_html_()
+    assert found.plot(train, all_parts=True).axes and "log-odds moved" in found._repr_html_()
+    moved = found.gate["log-odds moved"]
+    assert moved["one edit for all"] > .5 and found.gate.p_value.min() >= .1
 
 
 def test_judges_table_counts_every_input(study):
