@@ -197,17 +197,20 @@ def frechet_distance(
 def bootstrap_frechet(
     a:np.ndarray, # [N, D] features of generated images
     b:np.ndarray, # [M, D] features of real images
-    n_resamples:int=100, # bootstrap draws
+    n_resamples:int=100, # bootstrap draws; 0 gives no interval but NaN
     level:float=.95, # of the interval
     seed:int=0, # of the draws
+    shrinkage:str|float|None=None, # of both covariances: None, "ledoit-wolf" or a weight
 )->tuple[float, float, float]: # `(distance, low, high)`
     "Fréchet distance with a basic bootstrap interval. Raises `ValueError` for fewer than 2 rows."
     a, b, rng = np.asarray(a, np.float64), np.asarray(b, np.float64), np.random.default_rng(seed)
 
-    def between(x, y): return frechet_distance(Statistics.of(x), Statistics.of(y), warn=False)
+    def between(x, y):
+        return frechet_distance(*(Statistics.of(rows, shrinkage=shrinkage) for rows in (x, y)), warn=False)
     def again(x): return x[rng.integers(0, len(x), len(x))]
 
     distance = between(a, b)
+    if n_resamples < 1: return distance, np.nan, np.nan
     draws = [between(again(a), again(b)) for _ in range(n_resamples)]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return distance, max(2 * distance - float(high), 0.), 2 * distance - float(low)

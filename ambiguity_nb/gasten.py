@@ -9,6 +9,7 @@ __all__ = ['GAN_LOSSES', 'CONFUSIONS', 'Nets', 'gan_step', 'Gan', 'Confusion', '
 # %% ../nbs/06_gasten.ipynb #65dd319c
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -161,9 +162,11 @@ def gan_step(
     share:torch.Tensor|None=None, # [B] in [0, 1], points of the gradient penalty
     augment:Callable|None=None, # a differentiable change, made to all that the discriminator sees
     autocast:bool=False, # networks in bfloat16; losses, weights and statistics stay in float32
+    penalty:float|None=None, # weight of the gradient penalty; what suits the loss when None
 )->dict[str, torch.Tensor]: # `d_loss`, and with the generator's update `g_loss` and `confusion`; scalars
     "One update of the discriminator and one of the generator."
     gan_loss, see = GAN_LOSSES.resolve(loss), augment or (lambda x: x)
+    penalty = gan_loss.penalty if penalty is None else penalty
     low = partial(torch.autocast, real.device.type, torch.bfloat16, enabled=autocast)
 
     def judged(*batches):
@@ -174,8 +177,8 @@ def gan_step(
     images = generated.detach().float()
 
     d_loss = gan_loss.discriminator(*judged(real, images))
-    if gan_loss.penalty:
-        d_loss = d_loss + gan_loss.penalty * _gradient_penalty(nets.discriminator, real, images, share)
+    if penalty:
+        d_loss = d_loss + penalty * _gradient_penalty(nets.discriminator, real, images, share)
     d_loss.backward()
     nets.optim_d.step()
     nets.optim_d.zero_grad()
@@ -293,14 +296,15 @@ def _random_shift(
 @dataclass(frozen=True)
 class Gan:
     "Settings of a GAN and its training. Raises `ValueError` for what cannot work, listing the choices."
-    n_epochs:int=10 # passes over the samples in step 1
+    n_epochs:int=10 # passes over the samples in step 1; with 0 step 2 starts from untrained networks
     architecture:str="dcgan" # of both networks, a name of `ARCHITECTURES`: dcgan, resnet
     z_dim:int=64 # length of the noise
-    filters:int=64 # channels of the widest layers, before doubling
+    filters:int|tuple[int, int]=64 # channels before doubling, or the generator's and the discriminator's
     n_blocks:int=3 # halvings of the image
     norm:str|None=None # of the discriminator: batch, layer, spectral, none; what suits the loss when left out
     loss:str="ns" # ns (non-saturating), wgan-gp, or module:object
     n_critic:int|None=None # discriminator's updates per generator's; what suits the loss when left out
+    penalty:float|None=None # weight of the gradient penalty; what suits the loss when left out
     batch_size:int=64 # images per update
     lr:float|tuple[float, float]=2e-4 # Adam's learning rate, or the generator's and the discriminator's
     betas:tuple[float, float]=(.5, .999) # of Adam
@@ -321,16 +325,22 @@ class Gan:
 # %% ../nbs/06_gasten.ipynb #f4057d79
 def _check_gan(gan:Gan)->None:
     "Refuse settings that cannot work; lists become tuples."
-    for name in ("lr", "betas"):
+    for name in ("lr", "betas", "filters"):
         if isinstance(value := getattr(gan, name), list): object.__setattr__(gan, name, tuple(value))
     loss = GAN_LOSSES.resolve(gan.loss)
-    for name in ("n_epochs", "n_critic", "save_every", "measure_every"):
+    least = {"n_epochs": 0, "n_critic": 1, "save_every": 1, "measure_every": 1, "penalty": 0}
+    for name, low in least.items():
         value = getattr(gan, name)
-        if value is not None and value < 1: raise ValueError(f"{name} is {value}; expected at least 1")
+        if value is not None and value < low: raise ValueError(f"{name} is {value}; expected at least {low}")
     if not 0 <= gan.ema < 1: raise ValueError(f"ema is {gan.ema}; expected a decay in [0, 1)")
-    if loss.penalty and gan.norm == "batch":
+    if _penalty(gan) and (gan.norm or loss.norm) == "batch":
         raise ValueError("norm='batch' mixes the images of a batch, which the gradient penalty of "
                          f"{gan.loss!r} forbids; use norm='layer'")
+
+# %% ../nbs/06_gasten.ipynb #6ee23761
+def _penalty(gan:Gan)->float:
+    "Weight of the gradient penalty."
+    return GAN_LOSSES.resolve(gan.loss).penalty if gan.penalty is None else gan.penalty
 
 # %% ../nbs/06_gasten.ipynb #3882ae9d
 @dataclass(frozen=True)
@@ -428,13 +438,14 @@ def _train_epoch(
     "One pass of updates."
     gan_loss, device = GAN_LOSSES.resolve(gan.loss), next(nets.generator.parameters()).device
     augment = partial(_random_shift, pixels=gan.shift, generator=rng) if gan.shift else None
+    penalty = _penalty(gan)
     n_critic, totals, counts = gan.n_critic or gan_loss.n_critic, {}, {}
     batches = samples.batches(gan.batch_size, shuffle=True, generator=rng, device=device, drop_last=True)
     for i, (real, _, _) in enumerate(batches, 1):
         z = torch.randn(len(real), nets.generator.z_dim, generator=rng).to(device)
-        share = torch.rand(len(real), generator=rng).to(device) if gan_loss.penalty else None
+        share = torch.rand(len(real), generator=rng).to(device) if penalty else None
         both = i % n_critic == 0
-        losses = gan_step(nets, real, z, gan_loss, confusion, alpha, both, share, augment, gan.autocast)
+        losses = gan_step(nets, real, z, gan_loss, confusion, alpha, both, share, augment, gan.autocast, penalty)
         for k, v in losses.items(): totals[k], counts[k] = totals.get(k, 0) + v, counts.get(k, 0) + 1
     return {k: float(v) / counts[k] for k, v in totals.items()}
 
@@ -445,6 +456,7 @@ class GanRun:
     nets: Nets # networks after the last epoch
     history: list[dict] = field(repr=False) # a dict per epoch: losses, measures, seconds
     folder: Path|None = None # where its epochs are
+    why: str|None = None # why this epoch was kept, where one was chosen
 
     @property
     def generator(self)->nn.Module:
@@ -459,9 +471,11 @@ class GanRun:
     @property
     def frame(self)->pd.DataFrame:
         "The history by epoch, without the histograms."
-        return pd.DataFrame(self.history).drop(columns="histogram", errors="ignore").set_index("epoch")
+        table = pd.DataFrame(self.history) if self.history else pd.DataFrame(columns=["epoch"])
+        return table.drop(columns="histogram", errors="ignore").set_index("epoch")
 
-    def _repr_html_(self)->str: return self.frame.round(3).to_html()
+    def _repr_html_(self)->str:
+        return self.frame.round(3).to_html() + (f"<p>{self.why}</p>" if self.why else "")
 
     def plot(self,
         ax=None, # drawn on; a new figure when None
@@ -643,17 +657,25 @@ def train_gan(
 
     def epoch(number): return _train_epoch(nets, samples, gan, _epoch_generator(seed, 1, number))
 
+    if gan.n_epochs == 0: return _untrained(nets, folder)
     settings = {"step": 1, "seed": seed} | _settings(gan, "n_epochs", "save_every", "measure_every")
     return _run(epoch, nets, samples, gan.n_epochs, gan, settings, measures, folder, hooks, progress)
 
 # %% ../nbs/06_gasten.ipynb #73945517
 def _new_nets(shape:tuple[int, int, int], gan:Gan, seed:int, device:torch.device)->Nets:
     "Networks with seeded weights."
-    shared = {"shape": shape, "filters": gan.filters, "n_blocks": gan.n_blocks}
-    generator = build_generator(gan.architecture, seed, z_dim=gan.z_dim, **shared)
+    shared, filters = {"shape": shape, "n_blocks": gan.n_blocks}, gan.filters
+    of_g, of_d = filters if isinstance(filters, tuple) else (filters, filters)
+    generator = build_generator(gan.architecture, seed, z_dim=gan.z_dim, filters=of_g, **shared)
     norm = gan.norm or GAN_LOSSES.resolve(gan.loss).norm
-    discriminator = build_discriminator(gan.architecture, seed + 1, norm=norm, **shared)
+    discriminator = build_discriminator(gan.architecture, seed + 1, norm=norm, filters=of_d, **shared)
     return Nets(generator, discriminator, gan.lr, gan.betas, gan.ema, device)
+
+# %% ../nbs/06_gasten.ipynb #b6687858
+def _untrained(nets:Nets, folder:str|Path|None)->GanRun:
+    "Networks before any training; their file is that of epoch 0."
+    if folder is not None: _SaveEpochs(folder)._save(nets)
+    return GanRun(nets, [], folder)
 
 # %% ../nbs/06_gasten.ipynb #941dfbf4
 @contextmanager
@@ -708,6 +730,7 @@ def train_gasten(
     source = load_epoch(start, start_epoch) if isinstance(start, (str, Path)) else start
     _check_samples(samples, gan)
     _check_start(source, samples)
+    if said := _one_sided(models, source.generator, confusion.classes, samples): warnings.warn(said, stacklevel=2)
     nets = _continued(source.nets, gan, device)
 
     def epoch(number):
@@ -732,6 +755,18 @@ def _check_start(source:GanRun, samples:Samples)->None:
         raise ValueError(f"the GAN makes images of {shape} and {samples.name!r} holds {samples.shape}; "
                          "train step 1 on the same samples")
 
+# %% ../nbs/06_gasten.ipynb #76e211c6
+def _one_sided(models:Sequence[nn.Module], generator:nn.Module, classes:Sequence[int]|None, samples:Samples,
+               n:int=512)->str|None:
+    "What to say when a generator's images are never of one of the classes in question to the classifiers."
+    counts = np.bincount(predict_probs(models, generate(generator, n)).argmax(1), minlength=samples.n_classes)
+    wanted = range(samples.n_classes) if classes is None else classes
+    missing = [samples.classes[k] for k in wanted if not counts[k]]
+    found = {samples.classes[k]: int(c) for k, c in enumerate(counts) if c}
+    if not missing: return None
+    return (f"the generator reaches one side of the boundary only: of {n} images the classifier takes {found}, and none "
+            f"for {missing}. Train step 1 longer, or on more of these classes")
+
 # %% ../nbs/06_gasten.ipynb #f9284733
 def _continued(nets:Nets, gan:Gan, device:torch.device)->Nets:
     "Copies of a GAN's networks, with fresh optimizers."
@@ -753,7 +788,7 @@ def _on_front(
 class AmbiguousImages:
     "Generated images that a classifier cannot decide on."
     images: torch.Tensor # [M, C, H, W] float32 in [-1, 1]
-    p: np.ndarray # [M] probability of the positive class, or [M, K] with `classes`
+    p: np.ndarray # [M] probability of the positive class, or [M, K] of a classifier of more than two
     index: np.ndarray # [M] int64, rows of `draw_noise(n, z_dim, seed)`
 
     def __len__(self)->int: return len(self.p)
@@ -777,7 +812,7 @@ def generate_ambiguous(
     generator:nn.Module, # unchanged
     model:nn.Module|Sequence[nn.Module], # classifier, one or several; unchanged
     n:int=15_000, # images generated
-    tau:float=.1, # kept when |p - .5| <= tau
+    tau:float=.1, # tolerance of `is_ambiguous`: kept when |p - .5| <= tau
     *,
     classes:Sequence[int]|None=None, # the set to be confused, for classifiers of more than two classes
     batch_size:int=512, # images per forward pass
@@ -790,8 +825,7 @@ def generate_ambiguous(
     for start in range(0, n, batch_size):
         made = generate(generator, z=z[start:start + batch_size], device=device)
         probs = predict_probs(model, made)
-        p = probs if classes else probs[:, 1]
-        keep = is_ambiguous(p, tau, classes)
+        keep, p = is_ambiguous(probs, tau, classes), probs if classes or probs.shape[1] > 2 else probs[:, 1]
         images.append(made[torch.from_numpy(keep)])
         ps.append(p[keep])
         index.append(start + np.flatnonzero(keep))

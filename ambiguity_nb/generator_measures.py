@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['draw_noise', 'generate', 'as_models', 'mean_log_probs', 'predict_probs', 'balance_and_mass', 'acd', 'is_ambiguous',
-           'kid', 'density_coverage', 'pareto_front', 'GanMeasures']
+           'kid', 'density_coverage', 'frechet_ambiguous', 'pareto_front', 'GanMeasures']
 
 # %% ../nbs/05c_generator_measures.ipynb #2da895b9
 import math
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from .data import Samples
-from .fid import Features, Statistics, as_features, frechet_distance
+from .fid import Features, Statistics, as_features, bootstrap_frechet, frechet_distance
 from .models import check_classifier, evaluating, model_device
 
 # %% ../nbs/05c_generator_measures.ipynb #ddc1321c
@@ -123,18 +123,23 @@ def is_ambiguous(
     tau:float=.1, # tolerance in probability
     classes:Sequence[int]|None=None, # the set C to be confused; the two most probable when None
 )->np.ndarray: # [N] bool
-    """Which images are ambiguous: |p - .5| <= tau, or the two largest p within 2 tau; for a set C,
-    every p_i within tau of 1/|C|.
+    """Which images are ambiguous: |p - .5| <= tau; of more classes, as even among those in question, which lead.
 
-    Raises `ValueError` for a tolerance outside (0, .5], and for logits.
+    Raises `ValueError` for a tolerance outside (0, .5], for classes that there are not, and for logits.
     """
     if not 0 < tau <= .5: raise ValueError(f"tau is {tau}; expected a tolerance in (0, .5]")
     probs = _as_probs(probs)
-    if classes is not None:
-        return (np.abs(probs[:, list(classes)] - 1 / len(classes)) <= tau).all(1)
     if probs.ndim == 1: return np.abs(probs - .5) <= tau + 1e-9       # .8 - .5 is not quite .3
-    top = np.sort(probs, axis=1)
-    return (top[:, -1] - top[:, -2]) / 2 <= tau + 1e-9
+    if classes is not None: return _even_in(probs, tau, classes)
+    second, first = np.sort(probs, axis=1)[:, -2:].T
+    return .5 - second / (first + second) <= tau + 1e-9
+
+# %% ../nbs/05c_generator_measures.ipynb #315b2c73
+def _even_in(probs:np.ndarray, tau:float, classes:Sequence[int])->np.ndarray:
+    "[N] bool: the most probable class is in the set, and the set's classes are as even as .5 - tau and .5 + tau."
+    balance, _ = balance_and_mass(probs, classes)
+    even = np.isclose(tau, .5) or balance <= -.5 * math.log(1 - 4 * tau ** 2) + 1e-9
+    return even & (probs[:, list(classes)].max(1) >= probs.max(1))
 
 # %% ../nbs/05c_generator_measures.ipynb #eaf9d4fa
 def _as_probs(probs:np.ndarray)->np.ndarray:
@@ -194,6 +199,80 @@ def density_coverage(
         covered |= within.any(0)
     return inside / (k * len(a)), float(covered.double().mean())
 
+# %% ../nbs/05c_generator_measures.ipynb #cca680f0
+def _nearest_to_boundary(
+    probs:np.ndarray, # [M] or [M, K] a model's probabilities of real images
+    classes:Sequence[int]|None=None, # the pair or set in question, for K > 2
+    n:int=300, # images at most
+)->np.ndarray: # [m] int64, nearest first; never more than a tenth of them
+    "Positions of the images that the model is least sure about."
+    distance = _confusion_distance(_as_probs(probs), classes)
+    return np.argsort(distance, kind="stable")[:min(n, len(distance) // 10)]
+
+# %% ../nbs/05c_generator_measures.ipynb #6ad66f14
+def frechet_ambiguous(
+    generated:np.ndarray, # [N, D] features of ambiguous images
+    real:np.ndarray, # [M, D] features of real images, in the same space
+    probs:np.ndarray, # [M] or [M, K] the model's probabilities of the real images
+    classes:Sequence[int]|None=None, # the pair or set in question, for K > 2
+    *,
+    n:int=300, # images on each side, at most; fewer where there are fewer
+    n_resamples:int=0, # bootstrap draws for the interval
+    seed:int=0, # of which generated images are taken, and of the draws
+)->tuple[float, float, float]: # `(distance, low, high)`; the latter two of a 95 % interval, NaN without draws
+    """Fréchet distance of ambiguous images to as many real ones, those nearest to the boundary; lower = closer.
+
+    Raises `ValueError` for other shapes and fewer than 2 on either side.
+    """
+    near = np.asarray(real)[_nearest_to_boundary(probs, classes, n)]
+    return _to_nearest(generated, near, n_resamples, seed)
+
+# %% ../nbs/05c_generator_measures.ipynb #ad9c812e
+def _to_nearest(
+    generated:np.ndarray, # [N, D] features of ambiguous images
+    near:np.ndarray, # [m, D] features of the real images nearest to the boundary, nearest first
+    n_resamples:int, # bootstrap draws
+    seed:int, # of what is drawn
+)->tuple[float, float, float]: # `(distance, low, high)`
+    "Fréchet distance with equal numbers on both sides, shrunken where they are few."
+    a, b = (part.numpy() for part in _check_pair(generated, near, 2))
+    n = min(len(a), len(b))
+    some = np.sort(np.random.default_rng(seed).permutation(len(a))[:n])
+    shrinkage = "ledoit-wolf" if n < 2 * a.shape[1] else None
+    return bootstrap_frechet(a[some], b[:n], n_resamples, seed=seed, shrinkage=shrinkage)
+
+# %% ../nbs/05c_generator_measures.ipynb #bcb263ec
+def _collapse(
+    generated:np.ndarray, # [N, D] features of images
+    real:np.ndarray, # [M, D] features of real ones, in the same space
+    coverage:float|None=None, # of the generator that made them, where it was measured
+    seed:int=0, # of the at most 1,000 rows of each that are compared
+)->str|None: # a sentence; None when nothing is wrong, or there is one image only
+    "What to say of images that are all alike. Raises `ValueError` for other shapes."
+    a, b = _check_pair(generated, real, 1)
+    if min(len(a), len(b)) < 2: return None
+    n, rng = min(len(a), len(b), 1000), np.random.default_rng(seed)
+    distances = [torch.nn.functional.pdist(part[rng.permutation(len(part))[:n]]) for part in (a, b)]
+    typical = float(distances[1].median())
+    if (ratio := float(distances[0].median()) / max(typical, 1e-300)) < .1:
+        return f"{len(a):,} images are all but one and the same: two of them differ {ratio:.2g} times as much as {_again}"
+    if (share := _repeated(distances[0], n, typical / 100)) > .5:
+        return f"of {len(a):,} images {share:.0%} are repeated: they differ less than a hundredth of what {_again}"
+    if coverage is None or coverage >= .1: return None
+    return f"the generator has collapsed: only {coverage:.1%} of the real images have a generated one near by. {_advice}"
+
+# %% ../nbs/05c_generator_measures.ipynb #4a33fb03
+_advice = ("Patterns of such images mean nothing. Take an earlier epoch, another seed, a smaller weight (alpha) or a "
+           "longer step 1")
+_again = f"two real ones do. {_advice}"
+
+# %% ../nbs/05c_generator_measures.ipynb #1f002599
+def _repeated(distances:torch.Tensor, n:int, limit:float)->float:
+    "Share of n rows that have another within a limit, from their condensed distances."
+    rows, columns = torch.triu_indices(n, n, 1)
+    near = distances < limit
+    return len(torch.cat([rows[near], columns[near]]).unique()) / n
+
 # %% ../nbs/05c_generator_measures.ipynb #6c6e9a41
 def pareto_front(
     costs:np.ndarray, # [N, M] several costs of each candidate; lower = better
@@ -219,6 +298,7 @@ class GanMeasures:
         seed:int=0, # of the noise
         z:torch.Tensor|None=None, # [N, z_dim] given noise, instead of `n` and `seed`
         neighbors:bool=True, # also KID, density and coverage, against up to `n` real images
+        reference:Statistics|None=None, # given statistics of real images, in the space of the last distance
     ):
         self.models, self.neighbors = as_models(model), neighbors
         self.tau, self.classes = tau, classes
@@ -230,10 +310,14 @@ class GanMeasures:
         self.spaces = {"focd": as_features(self.models[0])}
         if features is not None:
             self.spaces["frechet"] = as_features(features, model=self.models[0])
+        if reference is not None: _check_space(reference, next(reversed(self.spaces.values())))
         real = {k: space.of(samples) for k, space in self.spaces.items()}
         self._reference = {k: Statistics.of(f, self.spaces[k].name) for k, f in real.items()}
+        if reference is not None: self._reference[next(reversed(self.spaces))] = reference
         some = np.random.default_rng(seed).permutation(len(samples))[:self.n]
-        self._near = next(reversed(real.values()))[some]
+        last = next(reversed(real.values()))
+        self._near = last[some]
+        self._boundary = last[_nearest_to_boundary(_probs_of(self.models, samples), classes)]
 
     def __call__(self,
         generator:nn.Module, # unchanged
@@ -241,12 +325,24 @@ class GanMeasures:
         "Measure a generator."
         images = generate(generator, self.n, self.seed, z=self.z)
         probs = predict_probs(self.models, images)
-        return _doubt(probs, self.tau, self.classes) | _realism(self, images)
+        kept = is_ambiguous(probs, self.tau, self.classes)
+        return _doubt(probs, kept, self.classes) | _realism(self, images, kept)
+
+# %% ../nbs/05c_generator_measures.ipynb #6b201061
+def _check_space(reference:Statistics, space:Features)->None:
+    "Refuse statistics of another feature space."
+    if reference.space != space.name:
+        raise ValueError(f"the statistics are of {reference.space!r} and distances are measured in {space.name!r}; "
+                         "compute them on the same data with the same features")
+
+# %% ../nbs/05c_generator_measures.ipynb #85b299b3
+def _probs_of(models:Sequence[nn.Module], samples:Samples)->np.ndarray:
+    "[N, K] probabilities of samples."
+    return np.concatenate([predict_probs(models, x) for x, _, _ in samples.batches(512)])
 
 # %% ../nbs/05c_generator_measures.ipynb #e71025b8
-def _doubt(probs:np.ndarray, tau:float, classes:Sequence[int]|None)->dict[str, Any]:
-    "What a generator's images do to the model."
-    kept = is_ambiguous(probs if classes else probs[:, 1], tau, classes)
+def _doubt(probs:np.ndarray, kept:np.ndarray, classes:Sequence[int]|None)->dict[str, Any]:
+    "What a generator's images do to the model; `kept` says which are ambiguous."
     measured = {"acd": acd(probs, classes), "yield": float(kept.mean())}
     if classes is None:
         return measured | {"histogram": np.histogram(probs[:, 1], 20, (0, 1))[0].tolist()}
@@ -254,8 +350,8 @@ def _doubt(probs:np.ndarray, tau:float, classes:Sequence[int]|None)->dict[str, A
     return measured | {"balance": float(balance.mean()), "mass": float(mass.mean())}
 
 # %% ../nbs/05c_generator_measures.ipynb #5882d8b1
-def _realism(measures:GanMeasures, images:torch.Tensor)->dict[str, float]:
-    "How a generator's images compare with the real ones, in each feature space."
+def _realism(measures:GanMeasures, images:torch.Tensor, kept:np.ndarray)->dict[str, float]:
+    "How a generator's images compare with the real ones, in each feature space; `kept` says which are ambiguous."
     measured = {}
     for key, space in measures.spaces.items():
         features = space.of(images)
@@ -263,6 +359,8 @@ def _realism(measures:GanMeasures, images:torch.Tensor)->dict[str, float]:
             raise FloatingPointError("the generator's images have features that are not finite")
         made = Statistics.of(features, space.name)
         measured[key] = frechet_distance(made, measures._reference[key], warn=False)
+    if kept.sum() > 1 and len(measures._boundary) > 1:
+        measured["frechet_ambiguous"] = _to_nearest(features[kept], measures._boundary, 0, measures.seed)[0]
     if measures.neighbors: measured |= _neighbors(features, measures._near)
     return measured
 

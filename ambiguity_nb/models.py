@@ -8,8 +8,10 @@ __all__ = ['MODELS', 'evaluating', 'logits_and_embeddings', 'embed', 'model_devi
            'load_weights', 'save_classifier', 'load_classifier']
 
 # %% ../nbs/02_models.ipynb #6b98fc7f
+import copy
+import inspect
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -103,7 +105,7 @@ def check_classifier(
 )->None:
     """Refuse a model that does not map these samples to finite logits `[B, K]`.
 
-    Raises `ValueError` with the shape that came out and the one expected.
+    Raises `ValueError` with what came out and what is expected.
     """
     _refuse_trees(model, samples)
     x, _, _ = next(samples.batches(2, device=model_device(model)))
@@ -117,6 +119,17 @@ def check_classifier(
         hint = " (two logits also for a binary problem)" if samples.n_classes == 2 else ""
         raise ValueError(f"{type(model).__name__} gives {shape} for {len(x)} samples of {samples.n_classes} classes; "
                          f"expected logits {(len(x), samples.n_classes)}{hint}")
+    _refuse_values(logits, type(model).__name__)
+
+# %% ../nbs/02_models.ipynb #97fcd8b5
+def _refuse_values(logits:torch.Tensor, who:str)->None:
+    "Refuse logits [B, K] that are not finite, and probabilities."
+    if bad := int((~torch.isfinite(logits)).any(1).sum()):
+        raise ValueError(f"{who} gives NaN or infinity for {bad} of {len(logits)} samples; expected finite logits. "
+                         "Check its weights and its input")
+    if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all():
+        raise ValueError(f"{who} gives probabilities: no value is negative and each row sums to 1; expected logits. "
+                         "Leave out its softmax, or return the logarithm of what it gives")
 
 # %% ../nbs/02_models.ipynb #c25c1ee2
 def _refuse_trees(model, samples:Samples)->None:
@@ -322,11 +335,14 @@ def build_model(
 )->nn.Module: # or, where the model has the fact `staged`, an estimator of scikit-learn that is not fitted
     """A network fitted to the shape of `samples`.
 
-    Raises `ValueError` for an unknown name, listing the choices, for an image model on a table or the reverse, and
-    `TypeError` for a function that returns something else.
+    A function of yours gets what it has parameters for of `n_classes`, `in_channels`, `image_size`, `n_features` and
+    `seed`; a module is copied. Raises `ValueError` for an unknown name, listing the choices, for an image model on a
+    table or the reverse, and for a function with other parameters; `TypeError` for one that returns something else.
     """
     build = MODELS.resolve(name)
+    if isinstance(build, nn.Module): return copy.deepcopy(build)
     if hasattr(build, "sizes"): options = _sizes(build, name, samples) | {"seed": seed} | options
+    else: options = _wanted_facts(build, name, samples, seed, options)
     with seeded(seed): model = build(**options)
     if isinstance(model, nn.Module) or getattr(build, "staged", False): return model
     raise TypeError(f"model {getattr(build, '__name__', name)!r} returned a {type(model).__name__}; "
@@ -338,6 +354,20 @@ def _build_network(name:str|Callable, samples:Samples, seed:int)->nn.Module:
     model = build_model(name, samples, seed=seed)
     _refuse_trees(model, samples)
     return model
+
+# %% ../nbs/02_models.ipynb #e557c8dd
+def _wanted_facts(build:Callable, name:str, samples:Samples, seed:int, options:dict)->dict:
+    "What a function of the user's has parameters for. Raises `ValueError` when it needs more."
+    sizes = _image_sizes(samples) if samples.is_image else {"n_features": samples.shape[0]}
+    facts = {"n_classes": samples.n_classes, "seed": seed} | sizes
+    try: parameters = inspect.signature(build).parameters.values()
+    except (TypeError, ValueError): return options                                # written in C
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    given = {p.name: facts[p.name] for p in plain if p.name in facts} | options
+    if lacking := [p.name for p in plain if p.default is p.empty and p.name not in given]:
+        raise ValueError(f"model {getattr(build, '__name__', name)!r} needs {lacking}, which nobody knows here; "
+                         f"expected parameters among {sorted(facts)}, others with defaults")
+    return given
 
 # %% ../nbs/02_models.ipynb #a66a451f
 def _sizes(build:Callable, name:str, samples:Samples)->dict:
@@ -361,42 +391,135 @@ def save_model(
     "Write a model's weights and `meta` to one safetensors file."
     return save_state(path, {"model": model.state_dict(), "meta": meta})
 
+# %% ../nbs/02_models.ipynb #62951389
+def _read_weights(path:str|Path)->dict: # {"model": weights, "meta": facts}, or {"model": weights} of a plain file
+    "What a safetensors file holds. Raises `FileNotFoundError`, and `ValueError` when it is none."
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try: state = load_state(path)
+    except ValueError as error:
+        try: return {"model": load_file(path)}
+        except SafetensorError:
+            raise ValueError(f"{error}; torch.load(FILE, weights_only=True) reads a state_dict from .pt and "
+                             "safetensors.torch.save_file writes it") from error
+    if "model" in state: return state
+    raise ValueError(f"{str(path)!r} holds no model weights; expected a file written by `save_model`")
+
+# %% ../nbs/02_models.ipynb #06445de2
+def _fill(model:nn.Module, weights:dict, path:str|Path)->None:
+    "Give a model its weights, or say in a line which do not fit."
+    try: model.load_state_dict(weights)
+    except RuntimeError as error:
+        what = " ".join(str(error).split())
+        raise ValueError(f"the weights in {str(path)!r} do not fit {type(model).__name__}, they belong to another "
+                         f"architecture: {what[:400]}{' ...' * (len(what) > 400)}") from error
+
 # %% ../nbs/02_models.ipynb #78521aba
 def load_weights(
-    path:str|Path, # written by `save_model`
+    path:str|Path, # written by `save_model`, or a plain safetensors file of a `state_dict`
     model:nn.Module, # built as the saved one was; its weights are replaced
 )->dict: # the `meta` given to `save_model`
     "Fill a model with saved weights. Raises `ValueError` when the names or shapes of the weights differ."
-    state = load_state(path)
-    if "model" not in state:
-        raise ValueError(f"{str(path)!r} holds no model weights; expected a file written by `save_model`")
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {str(path)!r} do not fit {type(model).__name__}: {error}") from error
+    state = _read_weights(path)
+    _fill(model, state["model"], path)
     return state.get("meta", {})
+
+# %% ../nbs/02_models.ipynb #63028fc2
+class _Selected(nn.Module):
+    "Some of a classifier's outputs, in a given order."
+
+    def __init__(self,
+        model:nn.Module, # [B, ...] -> [B, K]
+        outputs:list[int], # L positions in 0..K-1
+    ):
+        super().__init__()
+        self.model, self.outputs = model, list(outputs)
+
+    def forward(self, x:torch.Tensor)->torch.Tensor: # [B, L]
+        return self.model(x)[:, self.outputs]
+
+    def embed(self, x:torch.Tensor)->torch.Tensor: return embed(self.model, x) # [B, D]
+
+# %% ../nbs/02_models.ipynb #bd0fd218
+def _select(
+    model:nn.Module, # a classifier
+    classes:Sequence[str], # names of its outputs
+    wanted:Sequence[str], # names of those to keep, in their order
+)->nn.Module: # the model itself when that is what it gives
+    "A classifier of some of its classes. Raises `ValueError` for one that it does not know."
+    if list(classes) == list(wanted): return model
+    if unknown := [c for c in wanted if c not in classes]:
+        raise ValueError(f"the classifier tells {list(classes)} apart and the data {list(wanted)}; it does not know "
+                         f"{unknown[0]!r}. Choose classes of both, or name the data's classes as the classifier does")
+    return _Selected(model, [list(classes).index(c) for c in wanted])
 
 # %% ../nbs/02_models.ipynb #33004645
 def save_classifier(
     path:str|Path, # file to appear, ending in .safetensors
-    model:nn.Module, # built by `build_model`
-    name:str, # of the network, one of `MODELS`
+    model:nn.Module, # built by `build_model`, or loaded by `load_classifier`
+    name:str|Callable, # of the network: one of `MODELS`, module:object, or a function that a module holds
     samples:Samples, # what it classifies
     **options, # other arguments of `build_model`
 )->Path: # the file
-    "Write a classifier with what `load_classifier` needs to build it again."
+    "Write a classifier with what `load_classifier` needs to build it again. Raises `ValueError` for what is no network."
+    _refuse_trees(model, samples)
+    if not isinstance(name, str): name = f"{name.__module__}:{name.__qualname__}"
+    selected = {}
+    if isinstance(model, _Selected):
+        model, outputs = model.model, model.outputs
+        selected = {"outputs": outputs, "n_outputs": _n_outputs(model, samples)}
     return save_model(path, model, name=name, options=options, shape=list(samples.shape), classes=list(samples.classes),
-                      data=samples.name)
+                      data=samples.name, **selected)
+
+# %% ../nbs/02_models.ipynb #856cb6d8
+def _n_outputs(model:nn.Module, samples:Samples)->int:
+    "K of a classifier, by asking it."
+    x, _, _ = next(samples.batches(1, device=model_device(model)))
+    with evaluating(model), torch.no_grad(): return model(x).shape[1]
 
 # %% ../nbs/02_models.ipynb #6bf6a85b
 def load_classifier(
-    path:str|Path, # written by `save_classifier`
+    path:str|Path, # written by `save_classifier`, or a plain safetensors file of a `state_dict`
+    model:str|Callable|None=None, # the network it fills, as `build_model` takes it, where the file may not say
+    samples:Samples|None=None, # what it is to classify: the classes it keeps, in their order; for a plain file all
 )->nn.Module: # in eval mode
-    "A classifier from its file. Raises `FileNotFoundError`, and `ValueError` when it holds no classifier."
-    meta = load_state(path).get("meta", {})
-    if lacking := {"name", "shape", "classes", "options"} - meta.keys():
-        raise ValueError(f"{str(path)!r} is no file of `save_classifier`: it lacks {sorted(lacking)}")
-    like = Samples(np.zeros((1, *meta["shape"]), np.float32), np.zeros(1, np.int64), tuple(meta["classes"]))
-    model = build_model(meta["name"], like, **meta["options"])
-    load_weights(path, model)
+    """A classifier from its file.
+
+    Raises `FileNotFoundError`, and `ValueError` for a file without weights, for one whose network is code that was not
+    named, for weights of another architecture, and for classes that it does not know.
+    """
+    state = _read_weights(path)
+    known = state.get("meta", {})
+    if lacking := {"name", "shape", "classes", "options"} - known.keys():
+        if model is None or samples is None:
+            raise ValueError(f"{str(path)!r} is no file of `save_classifier`: it lacks {sorted(lacking)}; "
+                             "name the network that its weights fill (--model), such as module:object")
+        return _filled(build_model(model, samples), state, path, samples)
+    net = _filled(build_model(_network_of(path, known, model), _like(known), **known["options"]), state, path, None)
+    if "outputs" in known: net = _Selected(net, known["outputs"])
+    return (net if samples is None else _select(net, known["classes"], samples.classes)).eval()
+
+# %% ../nbs/02_models.ipynb #b04a1d1c
+def _filled(model:nn.Module, state:dict, path:str|Path, samples:Samples|None)->nn.Module:
+    "A model with the weights of a file, in eval mode."
+    _fill(model, state["model"], path)
+    if samples is not None: check_classifier(model, samples)
     return model.eval()
+
+# %% ../nbs/02_models.ipynb #e3029937
+def _like(known:dict)->Samples:
+    "A sample of the kind that a saved classifier takes; of all its outputs."
+    classes = [str(k) for k in range(known["n_outputs"])] if "n_outputs" in known else known["classes"]
+    return Samples(np.zeros((1, *known["shape"]), np.float32), np.zeros(1, np.int64), tuple(classes))
+
+# %% ../nbs/02_models.ipynb #2e548d8d
+def _network_of(path:str|Path, known:dict, model:str|Callable|None)->str|Callable:
+    "The network that a file belongs to. Raises `ValueError` for another one, and for code that nobody named."
+    said = known["name"]
+    if isinstance(model, str) and model != said:
+        raise ValueError(f"{str(path)!r} holds weights of {said!r} and the model is {model!r}; leave the model out")
+    if model is None and ":" in said:
+        raise ValueError(f"{str(path)!r} belongs to {said!r}, which is code that a file alone does not run; "
+                         f"if you trust it, name it too (--model {said})")
+    return model or said

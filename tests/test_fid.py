@@ -10,6 +10,8 @@ import torch
 
 from ambiguity_nb.fid import (FEATURE_SPACES, Statistics, as_features, bootstrap_frechet, frechet_distance,
                               gaussian_frechet)
+from ambiguity_nb.generator_measures import (_collapse, balance_and_mass, density_coverage, frechet_ambiguous,
+                                             is_ambiguous)
 
 
 def sets(n, dims, seed=0):
@@ -79,6 +81,71 @@ def test_bootstrap_interval_covers():
         _, low, high = bootstrap_frechet(a, b, n_resamples=60, seed=seed)
         inside += low <= 3 <= high
     assert inside >= 16
+
+
+def shrunk(x):
+    "Mean and Ledoit-Wolf covariance as scikit-learn has it, of the unbiased sample covariance."
+    from sklearn.covariance import ledoit_wolf
+
+    cov, weight = np.cov(x.T), ledoit_wolf(x)[1]
+    return x.mean(0), (1 - weight) * cov + weight * np.trace(cov) / len(cov) * np.eye(len(cov))
+
+
+@pytest.mark.parametrize("n, dims, classes", [(60, 12, None), (60, 50, None), (500, 12, None), (60, 12, (0, 2))])
+def test_ambiguous_images_are_compared_with_the_nearest_real_ones(n, dims, classes):
+    "In plain numpy, scipy and scikit-learn: who is nearest, how many on each side, and shrinkage below 2 dims."
+    rng = np.random.default_rng(n)
+    made, real = rng.standard_normal((n, dims)) + .3, 2 * rng.standard_normal((4000, dims))
+    probs = rng.dirichlet(np.ones(3), 4000) if classes else rng.random(4000)
+    far = -np.log(probs[:, 0]) - np.log(probs[:, 2]) if classes else np.abs(probs - .5)   # KL from (1/2, 0, 1/2)
+    m = min(n, 300)
+    near, taken = real[far.argsort()[:m]], made[np.sort(np.random.default_rng(5).permutation(n)[:m])]
+    (m1, s1), (m2, s2) = ((shrunk(x) if m < 2 * dims else (x.mean(0), np.cov(x.T))) for x in (taken, near))
+    by_hand = ((m1 - m2) ** 2).sum() + np.trace(s1 + s2 - 2 * scipy.linalg.sqrtm(s1 @ s2).real)
+    assert frechet_ambiguous(made, real, probs, classes, seed=5)[0] == pytest.approx(by_hand, rel=1e-6)
+    distance, low, high = frechet_ambiguous(made, real, probs, classes, n_resamples=20, seed=5)
+    assert distance == pytest.approx(by_hand, rel=1e-6) and 0 <= low < high
+
+
+def test_the_right_real_images_change_the_ranking():
+    "Real images are two clear clouds with a few between. Images between them beat clear ones only beside the right ones."
+    rng = np.random.default_rng(0)
+    position = np.r_[rng.choice([-4., 4.], 3600), np.zeros(400)]
+    real = rng.standard_normal((4000, 5)) + position[:, None] * np.eye(5)[0]
+    p = 1 / (1 + np.exp(-2 * real[:, 0]))
+    between, clear = rng.standard_normal((300, 5)), real[:300].copy()
+    assert ours(between, real) > 10 * ours(clear, real)
+    assert frechet_ambiguous(between, real, p)[0] < frechet_ambiguous(clear, real, p)[0] / 10
+
+
+def test_ambiguous_between_classes_in_plain_numpy():
+    "A pair by its ratio, the two most probable by theirs, a set by its divergence; the answer is one of the classes."
+    probs = np.random.default_rng(1).dirichlet(np.full(6, .7), 5000)
+    for tau in (.05, .1, .2):
+        pair = probs[:, [4, 1]]
+        by_hand = (np.abs(pair[:, 0] / pair.sum(1) - .5) <= tau) & (pair.max(1) == probs.max(1))
+        assert (is_ambiguous(probs, tau, (4, 1)) == by_hand).all() and by_hand.any()
+        two = np.sort(probs, 1)[:, -2:]
+        assert (is_ambiguous(probs, tau) == (two[:, 0] / two.sum(1) >= .5 - tau)).all()
+        three = probs[:, [0, 2, 5]] / probs[:, [0, 2, 5]].sum(1, keepdims=True)
+        limit = -.5 * np.log((.5 - tau) / .5) - .5 * np.log((.5 + tau) / .5)         # of (.5 - tau, .5 + tau)
+        by_hand = ((-np.log(3) - np.log(three).mean(1) <= limit)
+                   & (probs[:, [0, 2, 5]].max(1) == probs.max(1)))
+        assert (is_ambiguous(probs, tau, (0, 2, 5)) == by_hand).all() and by_hand.any()
+    leaked = np.array([[.3, .3, .3, .1]])                                # mass is reported, and decides nothing
+    assert is_ambiguous(leaked, .1, (0, 1, 2)).all() and balance_and_mass(leaked, (0, 1, 2))[1] > .1
+
+
+def test_collapse_is_said_and_what_is_varied_is_not():
+    "One image, few images, one image with noise; not the real ones, half as wide a set, or a plane within them."
+    rng = np.random.default_rng(0)
+    real = rng.standard_normal((800, 20))
+    one, few = np.repeat(real[:1], 500, 0), np.tile(real[:4], (125, 1))
+    for collapsed in (one, few, one + 1e-3 * rng.standard_normal(one.shape), one + .05 * rng.standard_normal(one.shape)):
+        assert "mean nothing" in _collapse(collapsed, real)
+    plane = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 20))
+    for varied in (real[::2], .5 * real[:300], plane, real[:5], real[:2]): assert _collapse(varied, real[300:]) is None
+    assert density_coverage(one, real)[1] < .1 and "collapsed" in _collapse(real, real, density_coverage(one, real)[1])
 
 
 def test_inception_equals_torch_fidelity(tmp_path):

@@ -6,7 +6,7 @@ from torch import nn
 
 from ambiguity_nb.data import from_arrays
 from ambiguity_nb.gradients import gradient_norms
-from ambiguity_nb.jobs.classifier import classifier
+from ambiguity_nb.jobs.classifier import UserModel, classifier
 from ambiguity_nb.jobs.run import RunFolder
 from ambiguity_nb.models import MODELS, build_model, check_classifier, embed, load_classifier, save_classifier
 from ambiguity_nb.replay import characterize_trees
@@ -94,7 +94,7 @@ def test_where_a_network_is_needed_trees_are_refused_in_words(use, tmp_path):
 def test_the_command_refuses_trees_before_it_writes(tmp_path):
     refusal = r"'boosted_trees' is no network.*choose from \['cnn'(?!.*boosted).*'tabular_mlp'"
     with pytest.raises(ValueError, match=refusal):
-        classifier(Source("wine"), run=RunFolder(run_folder=tmp_path), model="boosted_trees", progress=False)
+        classifier(Source("wine"), UserModel("boosted_trees"), run=RunFolder(run_folder=tmp_path), progress=False)
     assert not list(tmp_path.iterdir())
 
 

@@ -392,15 +392,16 @@ def test_names_as_labels_in_replay():
 
 
 def test_the_command_says_what_it_left_out_and_scores_boosted_trees(tmp_path):
-    from ambiguity_nb.jobs.hardness import Scoring, hardness
+    from ambiguity_nb.jobs.classifier import UserModel
+    from ambiguity_nb.jobs.hardness import hardness
     from ambiguity_nb.jobs.run import RunFolder
     from ambiguity_nb.sources import Source
 
-    brief = hardness(Source("wine"), Scoring(), Training(n_epochs=1), RunFolder("brief", tmp_path), progress=False)
+    brief = hardness(Source("wine"), training=Training(n_epochs=1), run=RunFolder("brief", tmp_path), progress=False)
     assert "Left out: vog" in brief.read_text()
     if "boosted_trees" not in MODELS: pytest.skip("no boosted trees among the models")
-    with pytest.raises(ValueError, match="fitted once"): Scoring("boosted_trees", runs=2)
-    page = hardness(Source("wine"), Scoring("boosted_trees"), Training(n_epochs=5), RunFolder("trees", tmp_path),
+    with pytest.raises(ValueError, match="fitted once"): hardness(Source("wine"), UserModel("boosted_trees"), runs=2)
+    page = hardness(Source("wine"), UserModel("boosted_trees"), Training(n_epochs=5), RunFolder("trees", tmp_path),
                     progress=False)
     assert "Left out: prototypicality" in page.read_text() and "5 rounds" in page.read_text()
 
@@ -588,11 +589,11 @@ def test_a_score_from_a_file_of_the_users_own(planted, found, tmp_path, monkeypa
     for given in (MyScore, MyScore(), [MyScore]): assert [s.name for s in ScoreSet(given)] == ["mine"]
     with pytest.raises(ValueError, match="score 'my_scores:Mine' was not found"): ScoreSet("my_scores:Mine")
 
-    from ambiguity_nb.jobs.hardness import Scoring, hardness     # and so on the command line
+    from ambiguity_nb.jobs.hardness import hardness              # and so on the command line
     from ambiguity_nb.jobs.run import RunFolder
     from ambiguity_nb.sources import Source
 
-    hardness(Source("wine"), Scoring(scores="my_scores:MyScore,aum"), Training(n_epochs=1), RunFolder(), progress=False)
+    hardness(Source("wine"), training=Training(n_epochs=1), scores="my_scores:MyScore,aum", progress=False)
     table = pd.read_parquet(tmp_path / "runs" / "hardness" / "default" / "tables" / "scores.parquet")
     assert {"mine_hardness", "aum_hardness"} <= set(table)
 

@@ -9,6 +9,7 @@ __all__ = ['COMMANDS', 'make_parser', 'parse', 'main']
 import dataclasses
 import importlib
 import inspect
+import json
 import logging
 import re
 import sys
@@ -22,7 +23,9 @@ from .. import __version__
 
 # %% ../../nbs/jobs/cli.ipynb #ccb2071d
 COMMANDS = {  # command: function, what it does
+    "audit": ("audit._command", "your data: wrong labels and what is right, copies, doubtful samples; a list and a page"),
     "demo": ("demo.demo", "scores, ambiguous images, patterns and prototypes on bundled digits, with a report"),
+    "boundary": ("boundary.boundary", "find inputs that a classifier cannot decide on, in seconds, with a report"),
     "hardness": ("hardness.hardness", "score every sample of a data set by how hard it is, with a report"),
     "benchmark": ("benchmark.benchmark", "which score sees which hardness: inject, train, evaluate, with a report"),
     "classifier": ("classifier.classifier", "train the small classifiers under audit"),
@@ -71,7 +74,9 @@ def _add_group(parser, options:Any)->None:
     from ambiguity_nb.core import comments
 
     title, _, _ = type(options).__doc__.partition(". ")
-    group, words = parser.add_argument_group(title.splitlines()[0].rstrip(".")), comments(type(options))
+    group = parser.add_argument_group(title.splitlines()[0].rstrip("."))
+    kinds = [kind for kind in reversed(type(options).__mro__) if dataclasses.is_dataclass(kind)]
+    words = {name: said for kind in kinds for name, said in comments(kind).items()}      # those inherited too
     for field in dataclasses.fields(options):
         _add(group, field.name, field.type, getattr(options, field.name), words[field.name])
 
@@ -103,7 +108,8 @@ def _group(options:Any, flat:dict[str, Any])->Any:
 
 # %% ../../nbs/jobs/cli.ipynb #0b094f88
 _old_words = {"epochs": "n_epochs", "dataset": "data", "root": "run_folder", "data_root": "data_folder",
-              "together": "ensemble", "model_name": "model", "method": "explainer"}
+              "together": "ensemble", "model_name": "model", "method": "explainer", "classifiers": "weights",
+              "classifier": "weights", "nz": "n"}
 
 # %% ../../nbs/jobs/cli.ipynb #71aa2ee9
 def _word(word:str, known:set[str])->str:
@@ -119,8 +125,9 @@ def _settled(parser, words:Sequence[str])->list[str]:
     for part in (part for word in words for part in _parts(word)):
         word = part
         if word.startswith("--"): word = flag = re.sub(r"^--([\w-]+)", lambda m: "--" + _word(m[1], kinds.keys()), word)
-        elif flag == "--config": word = _read_config(word, kinds.keys(), trusted)
-        elif "list[" in kinds.get(flag[2:], "") and word[:1] not in ("[", "{") and word != "null": word = f"[{word}]"
+        elif flag == "--config": word = _read_config(word, kinds, trusted)
+        elif "list[" in kinds.get(flag[2:], "") and word[:1] not in ("[", "{") and word != "null":
+            word = json.dumps(word.split(",")) if "list[str]" in kinds[flag[2:]] else f"[{word}]"
         settled.append(word)
     return settled
 
@@ -130,8 +137,8 @@ def _parts(word:str)->list[str]:
     return word.split("=", 1) if word.startswith("--") else [word]
 
 # %% ../../nbs/jobs/cli.ipynb #232e73f1
-def _read_config(path:str, known:set[str], trusted:bool)->str: # YAML
-    "A file of settings with present names. Raises `ValueError` for what is no file of settings."
+def _read_config(path:str, kinds:dict[str, str], trusted:bool)->str: # YAML
+    "A file of settings with present names; in lists of words a number is a word. Raises `ValueError` for no settings."
     import yaml
 
     try:
@@ -142,7 +149,10 @@ def _read_config(path:str, known:set[str], trusted:bool)->str: # YAML
         raise ValueError(f"{path!r} holds {type(read).__name__}; expected settings, name: value")
     if not trusted and (code := _code_in(read)):
         raise ValueError(f"{path!r} names code to be run ({code}); if you trust it, add --trust")
-    return yaml.safe_dump({_word(str(k), known): v for k, v in read.items()}, allow_unicode=True, sort_keys=False)
+    read = {_word(str(k), kinds.keys()): v for k, v in read.items()}
+    for name, value in read.items():
+        if "list[str]" in kinds.get(name, "") and isinstance(value, list): read[name] = [str(v) for v in value]
+    return yaml.safe_dump(read, allow_unicode=True, sort_keys=False)
 
 # %% ../../nbs/jobs/cli.ipynb #d7cb9c44
 def _code_in(value:Any)->str|None:

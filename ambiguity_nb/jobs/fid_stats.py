@@ -9,30 +9,49 @@ __all__ = ['fid_stats', 'noise']
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from ..core import save_state
+from ..data import Samples
 from ..fid import as_features
 from ..generator_measures import draw_noise
+from .classifier import UserModel, _makers
 from ..models import load_classifier
 from ..sources import Source
 
 # %% ../../nbs/jobs/fid_stats.ipynb #d973cd62
 def fid_stats(
     source:Source=Source(), # of the reference set
-    features:str="dataset", # dataset, inception, module:object, or a classifier's file
+    network:UserModel=UserModel(), # whose features are taken; names the space `classifier`
+    features:str|None=None, # dataset, inception, classifier, module:object, or a classifier's file; dataset when left out
     *,
-    folder:Path=Path("runs/fid-stats"), # where statistics are kept
+    folder:Path=Path("runs/cache"), # where statistics are kept
     download:bool=False, # fetch the Inception weights if they are not there
 )->Path: # the file
     """Compute the feature statistics of a reference set, once. Returns the file's path.
 
-    Raises `ValueError` for unknown features, and what reading the source raises.
+    Raises `ValueError` for unknown features, a table and a network that does not fit, and what reading the source
+    raises.
     """
-    everything = replace(source, pos=None, neg=None).read()
-    if features.endswith(".safetensors"): features = load_classifier(features)
-    space = as_features(features, samples=everything, folder=folder, download=download)
-    samples = everything if source.pos is None else everything.binary(source.pos, source.neg)
+    everything = replace(source, pos=None, neg=None, classes=None).read()
+    samples = source._two(everything)
+    if not samples.is_image: raise ValueError(f"{samples.name!r} is a table; feature statistics are of images")
+    named = _named_features(features, network, samples, everything)
+    space = as_features(named, samples=everything, folder=folder, download=download)
     space.statistics(samples, folder=folder)
     return space.path_of(samples, folder)
+
+# %% ../../nbs/jobs/fid_stats.ipynb #de0c7bea
+def _named_features(features:str|None, network:UserModel, samples:Samples, everything:Samples)->str|nn.Module:
+    "The features that are meant: a word, or a network."
+    if features and features.endswith(".safetensors"): return load_classifier(features, network.model)
+    if features not in (None, "classifier") or not (network.model or network.weights): return features or "dataset"
+    if not network.given:
+        raise ValueError(f"features of {network.model!r} need its weights; give them (--weights), "
+                         "or a network that is trained (module:object)")
+    makers = _makers(network, samples, everything, "cnn")
+    if len(makers) == 1: return next(iter(makers.values())).build(0)
+    raise ValueError(f"{len(makers)} classifiers are named, {list(makers)}; features come from one")
 
 # %% ../../nbs/jobs/fid_stats.ipynb #9b562fc5
 def noise(

@@ -7,7 +7,7 @@ __all__ = ['PatternInputs', 'patterns']
 
 # %% ../../nbs/jobs/patterns.ipynb #f5db8438
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from ..core import check_choice
 from ..data import Samples
 from ..gasten import generate_ambiguous
 from ..generator_measures import generate
+from .boundary import _given_generator, _latents
+from .classifier import Audited, _audited_networks, _known_to, _Maker, _makers, _read
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
-from ..models import load_classifier, predict_embeddings
-from ..networks import load_generator
+from ..models import predict_embeddings
 from ..patterns import Clustering
 from ..prototypes import repeat_study
 from ..sources import Source
@@ -31,11 +32,10 @@ from ..training import evaluate
 # %% ../../nbs/jobs/patterns.ipynb #181462a9
 @dataclass(frozen=True)
 class PatternInputs:
-    "Which classifier, and where to look for inputs that it cannot decide on. Raises `ValueError` for unknown sources."
+    "Where to look for inputs that a classifier cannot decide on. Raises `ValueError` for unknown sources."
     gasten: Path|None = None # folder of a finished GASTeN run, which gives classifier and generator
     audited: str|None = None # which of its classifiers, such as nf2; may be left out when there is one
-    classifier: Path|None = None # file of a classifier instead, from `ambiguity classifier`
-    generator: Path|None = None # file of a generator instead
+    generator: str|None = None # another generator: its file, or module:object
     sources: list[str]|None = None # where to look: generated, train, test; generated where there is a generator
     n_generated: int = 15_000 # images to generate
 
@@ -43,19 +43,15 @@ class PatternInputs:
         for name in self.sources or (): check_choice(name, ("generated", "train", "test"), "source of inputs")
 
 # %% ../../nbs/jobs/patterns.ipynb #1935a898
-def _find_weights(inputs:PatternInputs)->tuple[Path, Path|None]: # files of the classifier and, if any, of the generator
-    "Where the weights are. Raises `ValueError` when there are none or several, and `FileNotFoundError`."
-    classifier, generator = inputs.classifier, inputs.generator
-    if inputs.gasten is None and classifier is None:
-        raise ValueError("no classifier; give `gasten`, the folder of a GASTeN run, "
-                         "or `classifier`, a file from `ambiguity classifier`")
-    if inputs.gasten is not None:
-        of_run = _weights_of_run(Path(inputs.gasten), inputs.audited, classifier is None or generator is None)
-        classifier, generator = classifier or of_run[0], generator or of_run[1]
-    for path in (classifier, generator):
-        if path is not None and not Path(path).exists():
-            raise FileNotFoundError(f"no file {str(path)!r}; give `classifier` and `generator` as files")
-    return Path(classifier), None if generator is None else Path(generator)
+def _find_weights(inputs:PatternInputs, network:Audited)->tuple[Audited, str|None]: # and the generator, if any
+    "Which classifier and generator are meant. Raises `ValueError` for none or several, and `FileNotFoundError`."
+    if inputs.gasten is None:
+        if network.model or network.weights: return network, inputs.generator
+        raise ValueError("no classifier; give `gasten`, the folder of a GASTeN run, or `weights`, a file from "
+                         "`ambiguity classifier`, or `model`, module:object of yours")
+    weights, generator = _weights_of_run(Path(inputs.gasten), inputs.audited, not (network.given and inputs.generator))
+    if not network.given: network = replace(network, weights=[weights])
+    return network, inputs.generator or str(generator)
 
 # %% ../../nbs/jobs/patterns.ipynb #a3ae04bf
 def _weights_of_run(folder:Path, audited:str|None, needed:bool)->tuple[Path|None, Path|None]:
@@ -73,7 +69,7 @@ def _weights_of_run(folder:Path, audited:str|None, needed:bool)->tuple[Path|None
     return folder / "weights" / f"classifier{'-' if name else ''}{name}.safetensors", found[name]
 
 # %% ../../nbs/jobs/patterns.ipynb #fb7687da
-def _resolve_sources(inputs:PatternInputs, generator:Path|None, n_runs:int)->list[str]:
+def _resolve_sources(inputs:PatternInputs, generator:str|None, n_runs:int)->list[str]:
     "Where to look, refusing what needs a generator where there is none."
     sources = inputs.sources or (["generated"] if generator else ["train", "test"])
     if "generated" in sources and generator is None:
@@ -98,7 +94,7 @@ def _gather(
     parts = {"train": train.replace(name="train"), "test": test.replace(name="test")}
     if "generated" in sources:
         _logger.info("generating %d images", n)
-        parts["generated"] = generated_samples(generate(generator, n, seed=seed, device=device), train)
+        parts["generated"] = generated_samples(generate(generator, z=_latents(generator, n, seed), device=device), train)
     return parts[sources[0]] if len(sources) == 1 else gather_inputs(*(parts[name] for name in sources))
 
 # %% ../../nbs/jobs/patterns.ipynb #6186ed8e
@@ -106,8 +102,9 @@ _logger = logging.getLogger(__name__)
 
 # %% ../../nbs/jobs/patterns.ipynb #50197ce4
 def patterns(
-    source:Source=Source(pos="5", neg="3"), # which data
-    inputs:PatternInputs=PatternInputs(), # which classifier, and where to look
+    source:Source=Source(), # which data; the classes of the classifier's file when none are named
+    network:Audited=Audited(), # which classifier, if not that of a GASTeN run
+    inputs:PatternInputs=PatternInputs(), # where to look
     clustering:Clustering=Clustering(), # how patterns are found
     options:StudyOptions=StudyOptions(), # what is looked at
     run:RunFolder=RunFolder(), # where the files go
@@ -122,12 +119,15 @@ def patterns(
 
     Raises `ValueError` when no input is ambiguous or too few for the settings, `FileNotFoundError` for missing weights.
     """
-    weights, generator_file = _find_weights(inputs)
-    sources = _resolve_sources(inputs, generator_file, n_runs)
-    train, test = source.train_and_test()
-    model, generator = load_classifier(weights), load_generator(generator_file) if generator_file else None
-    config = settings(source, inputs, clustering, options, scores=scores, n_runs=n_runs, seed=seed)
+    network, made_by = _find_weights(inputs, network)
+    sources = _resolve_sources(inputs, made_by, n_runs)
+    named = source.classes or source.pos
+    train, test, everything = _read(source if named else _known_to(network, source))
+    generator = None if made_by is None else _given_generator(made_by)
+    maker = _the_only(_makers(network, train, everything, "cnn"))
+    config = settings(source, network, inputs, clustering, options, scores=scores, n_runs=n_runs, seed=seed)
     folder = open_run("patterns", config, run, group=train.name)
+    model = _audited_networks(network, maker, train, folder, device).popitem()[1]
     considered = _gather(sources, train, test, generator, inputs.n_generated, seed, device)
     _logger.info("looking for patterns among %d inputs", len(considered))
     study = study_patterns(model, considered, train, test, clustering, options, seed=seed, device=device,
@@ -140,6 +140,12 @@ def patterns(
     path = _report(folder, study, stability, evaluate(model, test, device=device)["accuracy"])
     folder.finish()
     return path
+
+# %% ../../nbs/jobs/patterns.ipynb #a01d62b8
+def _the_only(makers:dict[str, _Maker])->dict[str, _Maker]:
+    "Refuses several classifiers."
+    if len(makers) == 1: return makers
+    raise ValueError(f"{len(makers)} classifiers are named, {list(makers)}; patterns are of one")
 
 # %% ../../nbs/jobs/patterns.ipynb #1566f7b2
 def _new_embeddings(generator, model, train:Samples, n:int, tau:float, seed:int, device:str)->np.ndarray:

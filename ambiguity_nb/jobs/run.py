@@ -26,7 +26,7 @@ def settings(
 )->dict[str, Any]: # plain values by name
     "All settings of a job, flat."
     flat = {f.name: getattr(group, f.name) for group in groups for f in fields(group)} | more
-    flat.pop("data_folder", None)
+    for name in ("data_folder", "cache"): flat.pop(name, None)                # where files lie changes no result
     return {k: as_plain(getattr(v, "__qualname__", v) if callable(v) else v) for k, v in flat.items()}
 
 # %% ../../nbs/jobs/run.ipynb #bc5252a0
@@ -42,6 +42,11 @@ class RunFolder:
         parts = Path(self.name).parts
         if not parts or any(part in ("", ".", "..") for part in parts) or Path(self.name).is_absolute():
             raise ValueError(f"run name {self.name!r} is no plain name; use letters, digits and dashes")
+
+    @property
+    def cache(self)->Path:
+        "Folder beside the runs for what several of them need: reference networks and statistics."
+        return Path(self.run_folder) / "cache"
 
 # %% ../../nbs/jobs/run.ipynb #18a2a0b3
 def open_run(
@@ -63,7 +68,8 @@ def open_run(
         with atomic_path(path) as temporary: temporary.write_text(text)
     with atomic_path(folder / "environment.json") as temporary:
         temporary.write_text(json.dumps(_environment(), indent=1))
-    return Run(folder, config, None if run.wandb == "off" else _start_wandb(job, run, folder, config, group))
+    wandb_run = None if run.wandb == "off" else _start_wandb(job, run, folder, config, group)
+    return Run(folder, config, wandb_run, run.cache)
 
 # %% ../../nbs/jobs/run.ipynb #4213aadb
 def _check_same(folder:Path, old:dict, new:dict)->None:
@@ -92,10 +98,15 @@ class Run:
         folder:Path, # of this run
         config:dict, # the resolved settings
         wandb_run:Any=None, # a `wandb` run that gets the same records
+        cache:Path|None=None, # folder that runs share; one in this run's when None
     ):
         self.folder, self.config, self._wandb = folder, config, wandb_run
+        self.cache = folder / "cache" if cache is None else cache
         path = folder / "metrics.jsonl"
-        self._records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        self._records = [json.loads(line) for line in lines if line.endswith("\n")]
+        if len(self._records) < len(lines): self._write()                  # the last was cut off
+        self._keys = {_key(record) for record in self._records}
 
     def log(self,
         record:dict, # metrics; `epoch` tells which line it is
@@ -103,11 +114,19 @@ class Run:
     )->None:
         "Write one record to `metrics.jsonl`, replacing that of the same phase and epoch."
         record = as_plain({"phase": phase, **record} if phase else record)
-        if "epoch" in record: self._records = [r for r in self._records if _key(r) != _key(record)]
+        again = "epoch" in record and _key(record) in self._keys
+        if again: self._records = [r for r in self._records if _key(r) != _key(record)]
         self._records.append(record)
+        self._keys.add(_key(record))
+        if again: self._write()
+        else:
+            with open(self.folder / "metrics.jsonl", "a") as file: file.write(json.dumps(record) + "\n")
+        if self._wandb: self._wandb.log(_named(record))
+
+    def _write(self)->None:
+        "Write all records."
         lines = "".join(json.dumps(r) + "\n" for r in self._records)
         with atomic_path(self.folder / "metrics.jsonl") as path: path.write_text(lines)
-        if self._wandb: self._wandb.log(_named(record))
 
     def metrics(self,
         phase:str|None=None, # only records of this phase
