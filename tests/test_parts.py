@@ -8,8 +8,8 @@ from torch import nn
 from ambiguity_nb.data import from_arrays
 from ambiguity_nb.islands import _dip, _dip_p_value, find_islands
 from ambiguity_nb.models import lenet, predict_embeddings, predict_logits
-from ambiguity_nb.parts import (_agreement, _copula, _evidence, _factorize, _Gate, _gate_table, _halves, _match, _mix_of,
-                                _passes, _style, _upright, _warp, _who_is_unsure, counterfactuals, find_parts)
+from ambiguity_nb.parts import (_agreement, _copula, _evidence, _factorize, _Gate, _gate_table, _halves, _match,
+                                _mix_of, _passes, _style, _upright, _warp, _who_is_unsure, counterfactuals, find_parts)
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Training, fit
 
@@ -18,12 +18,12 @@ from ambiguity_nb.training import Training, fit
 
 
 def dip_by_definition(x: np.ndarray) -> float:
-    "Half the width of the smallest band around the steps in which a curve with one peak fits, for every place of the peak."
+    "Half the width of the smallest band around the steps in which a curve with one peak fits."
     x, n, best = np.sort(x), len(x), np.inf
     low, high = np.arange(n) / n, np.arange(1, n + 1) / n
 
     def convex_gap(xs, lo, hi):
-        "The least d so that a convex curve lies between hi - d and lo + d: half the largest excess of hi over lo's hull."
+        "The least d so that a convex curve lies between hi - d and lo + d: half of what hi exceeds lo's hull."
         if len(xs) < 2: return 0.
         hull = np.array([min(lo[a] + (lo[b] - lo[a]) * (xs[i] - xs[a]) / (xs[b] - xs[a]) if b > a else lo[i]
                              for a in range(i + 1) for b in range(i, len(xs))) for i in range(len(xs))])
@@ -313,7 +313,7 @@ def test_find_parts_is_whole_and_reproducible(study, tmp_path):
     found = find_parts(judges, inputs, real=train, n_nulls=9, features=predict_embeddings(judges[0], inputs))
     assert found.pair == ("1", "7") and found.ends.shape == (200, 2, 1, 28, 28)
     np.testing.assert_allclose(found.shares.sum(1), 1)
-    assert len(found.words) == 1 + found.n_parts == len(found.edits) and len(found.chosen_on) == 100
+    assert len(found.words) == 1 + found.n_parts == len(found.edits) and len(found.chosen_on) == 120
     assert np.isin(train.classes, found.pair).all()
     if not found.separate: assert "one shared reason" in repr(found)
     again = find_parts(judges, inputs, real=train, n_nulls=9, features=predict_embeddings(judges[0], inputs))
