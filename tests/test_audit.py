@@ -93,7 +93,7 @@ def test_saved_probabilities_are_a_judge(wrong):
     outside = audit(wrong.samples, late, QUICK)
     order = outside.positions(outside.top("mislabeled", 99)["id"])
     margins = late[np.arange(n), wrong.samples.y]
-    assert list(order) == sorted(order, key=lambda i: margins[i]) and list(order) == list(np.argsort(margins)[:len(order)])
+    assert list(order) == sorted(order, key=lambda i: margins[i])
     assert "never predicted" in by_epoch.issues["reason"][0] and "never" not in outside.issues["reason"][0]
 
 
