@@ -97,9 +97,15 @@ def parse(
 )->dict[str, Any]: # arguments of the command's function
     "The arguments that some words of the command line mean."
     parser, parameters = make_parser(command), inspect.signature(_function(command)).parameters
-    flat = vars(parser.parse_args(_settled(parser, words)))
+    flat = vars(parser.parse_args(_settled(parser, _spelled_out(words))))
     return {name: _group(p.default, flat) if dataclasses.is_dataclass(p.default) else flat[name]
             for name, p in parameters.items()}
+
+# %% ../../nbs/jobs/cli.ipynb #329f6b33
+def _spelled_out(words:Sequence[str])->list[str]:
+    "A first word that is no flag is the data, and `--no-NAME` is `--NAME false`."
+    if words and not words[0].startswith("-"): words = ["--data", *words]
+    return [part for word in words for part in ([f"--{word[5:]}", "false"] if word.startswith("--no-") else [word])]
 
 # %% ../../nbs/jobs/cli.ipynb #19a20aaa
 def _group(options:Any, flat:dict[str, Any])->Any:
