@@ -877,6 +877,9 @@ def _best_rows(table:_Table, parts:list, tau:float)->BoundaryRows:
     starts, x, probs, pair, distance = (np.concatenate(v) for v in zip(*chosen, strict=True))
     if not len(starts):
         raise ValueError(f"none of {tried} ways has a plausible undecided row; raise tau, quantile or n_partners")
+    order = np.argsort(distance, kind="stable")            # of a row that starts several ways the nearest that it finds
+    once = np.sort(order[np.unique(starts[order], return_index=True)[1]])
+    starts, x, probs, pair, distance = (v[once] for v in (starts, x, probs, pair, distance))
     start = table.samples.subset(starts)
     rows = start.replace(x=x.astype(start.x.dtype))
     return BoundaryRows(rows, start, probs, pair[:, 0], pair[:, 1], distance, table.limit, tried, table.units)
