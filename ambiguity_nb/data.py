@@ -26,7 +26,7 @@ class Samples:
     """Inputs and labels of a data set, of images or of a table, as arrays.
 
     Raises `ValueError` for unequal lengths, labels outside `0..n_classes-1`, NaN or infinity, float images outside
-    [0, 1], and ids that repeat.
+    [0, 1], and ids or names of classes that repeat.
     """
     x: np.ndarray # [N, C, H, W] images or [N, F] features; uint8 in 0..255 or float32 (images in [0, 1])
     y: np.ndarray # [N] int64 in 0..K-1
@@ -36,11 +36,13 @@ class Samples:
     features: tuple[str, ...]|None = None # F column names, tables only
     shift: np.ndarray|None = None # model input = (x - shift) / scale; derived from the data when None
     scale: np.ndarray|None = None # as `shift`; scalars for images, [F] for tables
+    groups: np.ndarray|None = None # [N] what belongs together, such as the patient: `split` keeps it in one part
 
     def __post_init__(self):
         put = functools.partial(object.__setattr__, self)
         put("classes", tuple(str(c) for c in self.classes))
         put("ids", np.arange(len(self.x)) if self.ids is None else np.asarray(self.ids))
+        if self.groups is not None: put("groups", np.asarray(self.groups))
         _check_x(self.x)
         _check_y(self.y, len(self.x), len(self.classes))
         _check_names(self)
@@ -107,7 +109,8 @@ def _check_values(x:np.ndarray)->None:
         low, high = float(part.min()), float(part.max())
         if not np.isfinite([low, high]).all():
             rows = start + np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(1))
-            raise ValueError(f"`x` holds NaN or infinity, first in row {rows[0]}; remove or fill such rows")
+            raise ValueError(f"`x` holds NaN or infinity, or numbers over 3e38, first in row {rows[0]}; "
+                             "remove or fill such rows")
         if x.ndim == 4 and (low < 0 or high > 1):
             raise ValueError(f"float images go from {low:.4g} to {high:.4g}; expected [0, 1]. "
                              "Undo the normalization, or pass uint8 in 0..255")
@@ -133,6 +136,10 @@ def _check_names(samples:Samples)->None:
         raise ValueError(f"`ids` repeat, for example {again!r}; every sample needs an id of its own")
     if features is not None and len(features) != samples.x.shape[1]:
         raise ValueError(f"{len(features)} feature names for {samples.x.shape[1]} features")
+    if samples.groups is not None and samples.groups.shape != samples.y.shape:
+        raise ValueError(f"`groups` has shape {samples.groups.shape} for {len(samples.x)} samples; pass one per sample")
+    if twice := sorted({c for c in samples.classes if samples.classes.count(c) > 1}):
+        raise ValueError(f"the classes {twice} have the same name; every class needs a name of its own")
 
 # %% ../nbs/00_data.ipynb #8d7a1147
 def from_arrays(
@@ -145,16 +152,31 @@ def from_arrays(
 )->Samples:
     """`Samples` from arrays, tensors or lists.
 
-    Raises `ValueError` as `Samples` does, and for float labels, labels that `classes` lacks, and numbers with gaps
-    where no `classes` are given.
+    Raises `ValueError` as `Samples` does, and for float or missing labels, labels that `classes` lacks, and numbers
+    with gaps where no `classes` are given.
     """
-    x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asanyarray(x)
-    y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
+    x, y = _as_array(x, "x"), np.asarray(_as_array(y, "y"))
     if len(x) != len(y): raise ValueError(f"`x` has {len(x)} rows and `y` has {len(y)} labels; pass one label per row")
     if len(x) == 0: raise ValueError("`x` has no rows; pass at least one sample")
     y, classes = _encode_labels(y, classes)
     return Samples(_raw_values(x), y, classes, name, None if ids is None else np.asarray(ids),
                    None if features is None else tuple(features))
+
+# %% ../nbs/00_data.ipynb #2c0bbc2f
+def _as_array(values, name:str)->np.ndarray: # at least one axis
+    "Lists, arrays and tensors as an array; refuses what is none: single values, ragged lists, sparse or masked arrays."
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().to_dense()
+        return _as_array((values.float() if values.dtype == torch.bfloat16 else values).numpy(), name)
+    if hasattr(values, "toarray"): raise ValueError(f"`{name}` is sparse; pass {name}.toarray() if it fits into memory")
+    try:
+        array = np.asanyarray(values)
+    except ValueError as error:
+        raise ValueError(f"`{name}` is no array: its parts differ in length or shape; make them equal first") from error
+    if array.ndim == 0: raise ValueError(f"`{name}` is one {type(values).__name__}; expected an array, list or tensor")
+    if isinstance(array, np.ma.MaskedArray) and array.mask.any():
+        raise ValueError(f"`{name}` has masked values; fill them, or leave out their rows")
+    return array
 
 # %% ../nbs/00_data.ipynb #c0b4c86b
 def _raw_values(x:np.ndarray)->np.ndarray:
@@ -165,18 +187,26 @@ def _raw_values(x:np.ndarray)->np.ndarray:
                          "For a data frame with text columns use `from_dataframe`")
     if x.ndim == 4 and x.dtype.kind in "iu" and x.dtype != np.uint8:
         if x.min() < 0 or x.max() > 255:
-            raise ValueError(f"integer images go from {x.min()} to {x.max()}; expected 0..255")
+            raise ValueError(f"integer images go from {x.min()} to {x.max()}; expected 0..255. Scale them, for 16 bits "
+                             "(x / 257).round().astype(np.uint8)")
         return x.astype(np.uint8)
     if x.ndim == 4 and x.dtype == np.uint8: return x
-    return x if x.dtype == np.float32 else x.astype(np.float32)
+    with np.errstate(over="ignore"): return x if x.dtype == np.float32 else x.astype(np.float32)  # checked afterwards
 
 # %% ../nbs/00_data.ipynb #238892fe
 def _encode_labels(y:np.ndarray, classes:Sequence[str]|None)->tuple[np.ndarray, tuple[str, ...]]:
     "Labels of any kind as int64 codes and class names."
-    if y.ndim != 1: raise ValueError(f"labels have shape {y.shape}; expected [N], one label per sample")
+    if y.ndim != 1:
+        raise ValueError(f"labels have shape {y.shape}; expected [N], one label per sample. For a column use "
+                         "y.ravel(), for one-hot rows y.argmax(1)")
     if y.dtype.kind == "f":
         raise ValueError(f"labels have dtype {y.dtype}; expected whole numbers or names. "
                          "Use y.astype(int) if they are classes")
+    if y.dtype.kind not in "iubOUST":
+        raise ValueError(f"labels have dtype {y.dtype}; expected whole numbers or names, such as y.astype(str)")
+    if (gaps := pd.isna(y)).any():
+        raise ValueError(f"{gaps.sum()} of {len(y)} labels are missing, first in row {gaps.argmax()}; "
+                         "leave such rows out")
     if y.dtype.kind == "b" and classes is None: classes = "01"
     if y.dtype.kind in "iub":
         return (y := y.astype(np.int64)), _numbers(y) if classes is None else tuple(classes)
@@ -233,7 +263,8 @@ def denormalize(
 # %% ../nbs/00_data.ipynb #9d4219fe
 @patch
 def replace(self:Samples, **changes)->Samples:
-    "A copy with some fields changed, checked like any other `Samples`."
+    "A copy with some fields changed, checked like any other `Samples`; groups do not stay with other rows."
+    if len(changes.get("x", self.x)) != len(self): changes.setdefault("groups", None)
     return _replace(self, **changes)
 
 # %% ../nbs/00_data.ipynb #0507b436
@@ -255,7 +286,7 @@ def subset(
             index = np.flatnonzero(index)
         if index.size == 0: raise ValueError(f"the subset of {self.name!r} is empty; choose at least one sample")
     return _replace(self, x=self.x[index], y=np.ascontiguousarray(self.y[index]), ids=self.ids[index],
-                    name=name or self.name)
+                    name=name or self.name, groups=None if self.groups is None else self.groups[index])
 
 # %% ../nbs/00_data.ipynb #433ed9b1
 def _class_index(self:Samples, name:str|int)->int:
@@ -294,15 +325,17 @@ def split(
     seed:int=0, # which random split
     stratified:bool=True, # every class divided in the same shares
 )->tuple[Samples, ...]: # the parts, each in the original order
-    """Divide at random into parts that share no sample.
+    """Divide at random into parts that share no sample, and no group where there are groups.
 
     Raises `ValueError` when the shares do not sum to 1 or a part would be empty.
     """
     if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"shares {tuple(shares)} sum to {sum(shares):.4g}; expected positive shares that sum to 1")
-    parts = _split_positions(self, shares, np.random.default_rng(seed), stratified)
+    divide = _split_positions if self.groups is None else _split_groups
+    parts = divide(self, shares, np.random.default_rng(seed), stratified)
     if min(map(len, parts)) == 0:
-        raise ValueError(f"split of {len(self)} samples into shares {tuple(shares)} leaves a part empty; "
+        groups = "" if self.groups is None else f" of {len(pd.unique(self.groups))} groups"
+        raise ValueError(f"split of {len(self)} samples{groups} into shares {tuple(shares)} leaves a part empty; "
                          "use fewer or larger parts, or stratified=False")
     if self.is_image: return tuple(self.subset(part) for part in parts)
     shift, scale = _affine(self.x[parts[0]])
@@ -316,6 +349,42 @@ def _split_positions(samples:Samples, shares:Sequence[float], rng:np.random.Gene
     cuts = np.cumsum(shares)[:-1]
     pieces = [np.split(rng.permutation(g), np.round(cuts * len(g)).astype(int)) for g in groups]
     return [np.sort(np.concatenate(piece)) for piece in zip(*pieces, strict=True)]
+
+# %% ../nbs/00_data.ipynb #a3f5906e
+def _split_groups(samples:Samples, shares:Sequence[float], rng:np.random.Generator, stratified:bool)->list:
+    "Sorted positions of each part, groups whole: the largest first, each to the part that lacks most of its classes."
+    codes, names = pd.factorize(samples.groups)
+    counts = np.zeros((len(names), samples.n_classes if stratified else 1))
+    np.add.at(counts, (codes, samples.y if stratified else 0), 1)
+    lacking, part = np.outer(shares, counts.sum(0)), np.empty(len(names), np.int64)
+    order = rng.permutation(len(names))
+    for group in order[np.argsort(-counts[order].sum(1), kind="stable")]:
+        part[group] = (counts[group] * (lacking - counts[group] / 2)).sum(1).argmax()    # what shrinks |lacking|^2 most
+        lacking[part[group]] -= counts[group]
+    return [np.flatnonzero(part[codes] == k) for k in range(len(shares))]
+
+# %% ../nbs/00_data.ipynb #04b6c690
+@patch
+def rows(
+    self:Samples,
+    index:np.ndarray|slice|Sequence[int]|None=None, # positions; all when None
+)->pd.DataFrame: # indexed by id; numbers as they were given, categories by their names
+    """Rows of a table as they were before categories were made into features.
+
+    Features "color=red" and "color=blue" that are 0 or 1, and not both 1, become a column "color". Raises `ValueError`
+    for images.
+    """
+    if self.is_image: raise ValueError(f"{self.name!r} holds images, which have no rows; `show` draws them")
+    index = slice(None) if index is None else index
+    x, columns, names = self.x[index], {}, self.features or [f"x{i}" for i in range(self.shape[0])]
+    for i, name in enumerate(names): columns.setdefault(name.partition("=")[0], []).append(i)
+    parts = {}
+    for column, at in columns.items():
+        values, said = x[:, at], [names[i].partition("=")[2] for i in at]
+        if all(said) and np.isin(values, (0, 1)).all() and (values.sum(1) <= 1).all():
+            parts[column] = np.where(values.any(1), np.array(said, object)[values.argmax(1)], None)
+        else: parts |= {names[i]: x[:, i] for i in at}
+    return pd.DataFrame(parts, index=pd.Index(self.ids[index], name="id"))
 
 # %% ../nbs/00_data.ipynb #4994dd1d
 @patch

@@ -232,12 +232,12 @@ def _run_step2(work:_Work, cell:_GastenCell)->GanRun:
 def _measures(work:_Work, cell:_GastenCell)->GanMeasures:
     "Measures of generators against a cell's model."
     z, reference = _fixed(work.grid, work.gan)
-    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau, z=z,
-                       reference=reference)
+    fixed = {"tau": work.grid.tau, "z": z, "reference": reference}
+    return GanMeasures(work.models[cell.model], work.samples, work.features, **fixed)
 
 # %% ../nbs/06d_gasten_grid.ipynb #e2de61f7
 def _fixed(grid:GastenGrid, gan:Gan)->tuple[torch.Tensor|None, Statistics|None]:
-    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length, and for other files."
+    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length, files of other things."
     z = None if grid.noise is None else load_noise(grid.noise, gan.z_dim)
     return z, None if grid.fid_stats is None else Statistics.load(grid.fid_stats)
 
@@ -282,7 +282,7 @@ def _space(work:_Work, cell:_GastenCell)->Features:
     return work.features or as_features(as_models(work.models[cell.model])[0])
 
 # %% ../nbs/06d_gasten_grid.ipynb #90571d9d
-def _judged(work:_Work, cell:_GastenCell, images:torch.Tensor, generator:nn.Module, coverage:float|None)->dict[str, Any]:
+def _judged(work:_Work, cell:_GastenCell, images:torch.Tensor, generator:nn.Module, coverage:float|None)->dict:
     "Distances, alarm and the judge's opinion of ambiguous images."
     space, models, enough = _space(work, cell), as_models(work.models[cell.model]), len(images) > 1
     real, alarm = space.of(work.samples), _one_sided(models, generator, None, work.samples)
@@ -358,8 +358,9 @@ def _check_disk(work:_Work, n_cells:int)->None:
                  _gigabytes(needed), _gigabytes(there), _gigabytes(free))
     if missing <= free: return
     fewer = _gigabytes(_bytes_needed(replace(gan, save_every=10 * gan.save_every), *sizes))
-    raise OSError(f"the grid's files take about {_gigabytes(missing)} and {_gigabytes(free)} are free in {str(folder)!r}; "
-                  f"use another folder, or save fewer epochs: save_every={10 * gan.save_every} takes {fewer} in all")
+    raise OSError(f"the grid's files take about {_gigabytes(missing)} and {_gigabytes(free)} are free in "
+                  f"{str(folder)!r}; use another folder, or save fewer epochs: save_every={10 * gan.save_every} takes "
+                  f"{fewer} in all")
 
 # %% ../nbs/06d_gasten_grid.ipynb #49735411
 def _gigabytes(n:float)->str:
@@ -387,7 +388,7 @@ def gasten_grid(
     `way` says how images were made (an "abs 25", or one of the controls), `kept` which epoch they are from. `frechet`
     is the distance of all images; `frechet_ambiguous` that of the ambiguous ones to the real ones nearest to the
     boundary, `frechet_ambiguous_to_all` to all real ones. A cell that diverges is in the table with its `error`, a
-    generator of images that are all alike, or of one class, with an `alarm`. Raises `OSError` when the disk is too full.
+    generator of images that are all alike, or of one class, with an `alarm`. Raises `OSError` when the disk is full.
     """
     from joblib import Parallel, delayed
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 
 from .core import check_choice
 from .data import Samples
@@ -143,35 +144,24 @@ def _layers_with_weights(model:nn.Module)->list[nn.Module]:
 
 # %% ../nbs/03b_gradients.ipynb #29bd7829
 def _ghost_norms(model:nn.Module, x:torch.Tensor, y:torch.Tensor)->torch.Tensor:
-    "Norms in closed form by one backward pass; `_NoClosedForm` where a layer does not allow it."
-    layers, waiting, done = _layers_with_weights(model), set(), set()
-    total = torch.zeros(len(x), device=x.device)
+    "Norms in closed form by one backward pass to the layers' outputs; `_NoClosedForm` where a layer does not allow it."
+    layers, inputs, edges = _layers_with_weights(model), {}, {}
 
-    def keep(module, inputs, output):
-        if module in waiting | done: raise _NoClosedForm(f"a {type(module).__name__} is used twice")
-        waiting.add(module)
-        a = inputs[0].detach()
-
-        def add(d):
-            waiting.discard(module)
-            done.add(module)
-            total.add_(_closed_forms[type(module)](module, a, d))
-        output.register_hook(add)     # on the tensor, so that later in-place operations do no harm
+    def keep(module, args, output):
+        if module in edges: raise _NoClosedForm(f"a {type(module).__name__} is used twice")
+        inputs[module] = args[0].detach()
+        edges[module] = get_gradient_edge(output)     # later in-place operations do it no harm
 
     x = _channels_last(model, x.detach())
     handles = [module.register_forward_hook(keep) for module in layers]
     try:
         loss = F.cross_entropy(model(x), y, reduction="sum")
-        torch.autograd.grad(loss, [_smallest_weight(layer) for layer in layers], allow_unused=True)
     finally:
         for handle in handles: handle.remove()
-    if not waiting and len(done) == len(layers): return total.sqrt()
-    raise _NoClosedForm("a layer with weights does not lie between input and loss")
-
-# %% ../nbs/03b_gradients.ipynb #d7d3c563
-def _smallest_weight(module:nn.Module)->nn.Parameter:
-    "Mostly the bias: its gradient costs little, and takes the backward pass to its layer."
-    return min((p for p in module.parameters(recurse=False) if p.requires_grad), key=torch.Tensor.numel)
+    gradients = dict(zip(edges, torch.autograd.grad(loss, list(edges.values()), allow_unused=True), strict=True))
+    if any(gradients.get(layer) is None for layer in layers):
+        raise _NoClosedForm("a layer with weights does not lie between input and loss")
+    return sum(_closed_forms[type(layer)](layer, inputs[layer], gradients[layer]) for layer in layers).sqrt()
 
 # %% ../nbs/03b_gradients.ipynb #7999d915
 _ways = {"ghost": _ghost_norms, "func": _func_norms, "loop": _loop_norms}

@@ -35,16 +35,22 @@ def _blocks(rows:np.ndarray, size:int=1024)->Iterator[np.ndarray]:
 
 # %% ../nbs/08_prototypes.ipynb #bcabacbe
 @PROTOTYPES.register("medoid")
-def _medoids(rows:np.ndarray, n:int, rng:np.random.Generator)->list[int]:
-    "Rows that one after the other reduce the sum of distances to the nearest chosen row most."
+def _medoids(rows:np.ndarray, n:int, rng:np.random.Generator, power:int=1)->list[int]:
+    "Rows that one after the other reduce the sum of distances (to a power) to the nearest chosen row most."
     chosen, nearest = [], np.full(len(rows), np.inf, np.float32)
     for _ in range(n):
-        after = (np.minimum(_distances(block, rows), nearest) for block in _blocks(rows))    # if that row were added
+        after = (np.minimum(_distances(block, rows) ** power, nearest) for block in _blocks(rows))  # were it added
         cost = np.concatenate([distance.sum(1, dtype=np.float64) for distance in after])
         cost[chosen] = np.inf
         chosen.append(int(cost.argmin()))
-        nearest = np.minimum(nearest, _distances(rows[chosen[-1:]], rows)[0])
+        nearest = np.minimum(nearest, _distances(rows[chosen[-1:]], rows)[0] ** power)
     return chosen
+
+# %% ../nbs/08_prototypes.ipynb #1ca65bde
+@PROTOTYPES.register("facility")
+def _facilities(rows:np.ndarray, n:int, rng:np.random.Generator)->list[int]:
+    "Rows that one after the other reduce the sum of squared distances to the nearest chosen row most."
+    return _medoids(rows, n, rng, power=2)
 
 # %% ../nbs/08_prototypes.ipynb #1afd1fc1
 @PROTOTYPES.register("centroid")
@@ -304,6 +310,32 @@ def _mean_measures(rows:np.ndarray, sets:list[np.ndarray], radius:float)->dict[s
             "coverage ↑": np.mean([_coverage(rows, chosen, radius) for chosen in sets]),
             "compactness ↑": np.mean([_compactness(rows, chosen) for chosen in sets]),
             "stability ↑": np.mean([_prototype_stability(a, b) for a, b in zip(sets, sets[1:], strict=False)])}
+
+# %% ../nbs/08_prototypes.ipynb #1240dc01
+def _variance_explained(
+    rows:np.ndarray, # [N, D] float
+    prototypes:np.ndarray, # [K, D] float
+)->float: # at most 1; 0 = no better than their mean, negative = worse
+    "Share of the squared distances to the mean that goes away when every row is replaced by the nearest prototype."
+    rows = np.asarray(rows, np.float32)
+    left = (nearest_rows(prototypes, rows, k=1)[1][:, 0].astype(np.float64) ** 2).sum()
+    return float(1 - left / max(((rows - rows.mean(0)).astype(np.float64) ** 2).sum(), 1e-12))
+
+# %% ../nbs/08_prototypes.ipynb #48083e1a
+def _cover(
+    space:np.ndarray, # [N, D] float, best the features of an independent judge, rows of length 1
+    n:int=12, # prototypes
+    n_draws:int=20, # of random ones
+    seed:int=0, # of the halves and of the random ones
+)->tuple[np.ndarray, pd.DataFrame]: # [n] int64, positions of prototypes of all rows; variance explained
+    "Rows that explain most of the variance, beside as many random ones: chosen on one half, measured on the other."
+    space, rng = np.asarray(space, np.float32), np.random.default_rng(seed)
+    order, n = rng.permutation(len(space)), min(n, len(space) // 2)
+    half, held = space[order[:len(order) // 2]], space[order[len(order) // 2:]]
+    own = _variance_explained(held, half[_facilities(half, n, rng)])
+    random = [_variance_explained(held, half[rng.choice(len(half), n, replace=False)]) for _ in range(n_draws)]
+    table = {f"{n} by facility location": own, f"{n} at random, mean": np.mean(random), "at random, best": max(random)}
+    return np.array(_facilities(space, n, rng)), pd.DataFrame({"variance explained": table}).rename_axis("prototypes")
 
 # %% ../nbs/08_prototypes.ipynb #3ab36524
 def repeat_study(

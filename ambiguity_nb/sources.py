@@ -7,11 +7,17 @@ __all__ = ['DATASETS', 'load_samples', 'two_gaussians', 'two_gaussians_posterior
            'from_csv', 'from_openml', 'save_samples', 'open_samples', 'Source', 'read_samples']
 
 # %% ../nbs/00b_sources.ipynb #648f0e10
+import contextlib
 import functools
 import json
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from dataclasses import replace as _replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +27,12 @@ from tqdm.auto import tqdm
 
 from .core import Registry, atomic_path, check_choice
 from .data import Samples, _class_index, from_arrays
+from .image_files import _check_links, _find_images, _ImageReading, _read_images, _some
+from .table_files import (_check_classes, _check_columns, _features, _fill, _is_text, _labels, _missing,
+                                      _read_table)
+
+# %% ../nbs/00b_sources.ipynb #3350e829
+_logger = logging.getLogger(__name__)
 
 # %% ../nbs/00b_sources.ipynb #10702ad3
 DATASETS = Registry("data set")
@@ -155,7 +167,8 @@ def _xray(
     listed, y, finding = _xray_labels(folder)
     if missing := [name for name in listed if not (folder / name).is_file()]:
         raise FileNotFoundError(_no_xrays(folder, f"lacks {len(missing)} of {len(listed)} images, {missing[0]}"))
-    x = _read_images([folder / name for name in listed], size, 1, progress)
+    how = _ImageReading(size, channels=1, cache="no")
+    x, _ = _read_images([folder / name for name in listed], folder, how, progress)
     return from_arrays(x, y, (f"no {finding}", finding), "xray", listed)
 
 # %% ../nbs/00b_sources.ipynb #acd2be59
@@ -212,35 +225,42 @@ def from_dataframe(
     label:str, # column with the class
     id:str|None=None, # column with unique ids; the frame's index when None
     name:str="frame", # what figures and files call it
+    missing:str="refuse", # missing values: "refuse", "drop" (rows), or "impute" (median; text: a category of its own)
+    drop:Sequence[str]=(), # columns to leave out
+    allow_columns:Sequence[str]=(), # columns that are features although they look like ids or labels; "*" for all
+    split_by:str|None=None, # column with what belongs together, such as the patient; it is no feature
 )->Samples: # a table [N, F]; a categorical column with C values gives C features "column=value"
-    "`Samples` from a data frame. Raises `ValueError` for an unknown column and for missing values, naming the column."
-    _check_columns(frame, label, id)
-    x = frame.drop(columns=[c for c in (label, id) if c])
-    number = pd.api.types.is_numeric_dtype
-    text = [c for c in x.columns if not (number(x[c]) or pd.api.types.is_bool_dtype(x[c]))]
-    x = pd.get_dummies(x, columns=text, prefix_sep="=", dtype=np.float32)
+    """`Samples` from a data frame.
+
+    Raises `ValueError` for an unknown column, for missing values, for a label that is a quantity, and for columns that
+    cannot be meant as features, naming them all.
+    """
+    if "*" in allow_columns: allow_columns = frame.columns
+    _check_columns(frame, label, id, split_by, *drop, *allow_columns)
+    if used := sorted({*drop} & {label, id, split_by}): raise ValueError(f"{used[0]!r} is used and cannot be dropped")
+    frame = _fill(frame.drop(columns=list(drop)), missing, [label, id, split_by])
+    _check_classes(frame[label])
+    x = _features(frame, label, [c for c in {id, split_by} if c], allow_columns)
+    return _encode(x, frame, (label, id, split_by), name)
+
+# %% ../nbs/00b_sources.ipynb #ebf62da3
+def _encode(x:pd.DataFrame, frame:pd.DataFrame, columns:tuple[str, str|None, str|None], name:str)->Samples:
+    "Features as numbers; label, ids and groups from the columns so called."
+    label, id, split_by = columns
+    x = pd.get_dummies(x, columns=[c for c in x.columns if _is_text(x[c])], prefix_sep="=", dtype=np.float32)
     ids = (frame[id] if id else frame.index).to_numpy()
+    _check_ids(ids, id)
     y, classes = _labels(frame[label].to_numpy())
-    return from_arrays(x.to_numpy(np.float32), y, classes, name, ids, [str(c) for c in x.columns])
+    samples = from_arrays(x.to_numpy(np.float32), y, classes, name, ids, [str(c) for c in x.columns])
+    return samples if split_by is None else samples.replace(groups=frame[split_by].astype(str).to_numpy(str))
 
-# %% ../nbs/00b_sources.ipynb #e875567f
-def _check_columns(frame:pd.DataFrame, *columns:str|None)->None:
-    "Refuse a frame that lacks a column or a value."
-    for column in columns:
-        if column is not None and column not in frame.columns:
-            raise ValueError(f"no column {column!r}; the frame has {list(map(str, frame.columns))}")
-    missing = frame.isna().sum()
-    if (missing := missing[missing > 0]).size:
-        raise ValueError(f"column {missing.index[0]!r} has {missing.iloc[0]} missing values of {len(frame)} "
-                         f"(columns with gaps: {list(map(str, missing.index))}); fill them or drop the rows")
-
-# %% ../nbs/00b_sources.ipynb #d13941d2
-def _labels(y:np.ndarray)->tuple[np.ndarray, list[str]|None]: # what `from_arrays` takes
-    "Whole numbers as codes of the numbers that occur, in their order; everything else as names."
-    y = np.asarray(y)
-    if y.dtype.kind not in "iub": return y.astype(str), None
-    values, codes = np.unique(y.astype(np.int64), return_inverse=True)
-    return codes, [str(v) for v in values]
+# %% ../nbs/00b_sources.ipynb #f7785ce4
+def _check_ids(ids:np.ndarray, column:str|None)->None:
+    "Refuse ids that repeat, saying where they are from."
+    again = pd.Index(ids)[pd.Index(ids).duplicated()]
+    if len(again) == 0: return
+    where = f"the column of ids {column!r}" if column else "the frame's index (use frame.reset_index(drop=True))"
+    raise ValueError(f"{where} holds {again[0]!r} more than once; every sample needs an id of its own")
 
 # %% ../nbs/00b_sources.ipynb #f2b7ab6a
 def from_torch(
@@ -253,10 +273,11 @@ def from_torch(
 
     Raises `ValueError` when items differ in shape or were normalized (give the data set without `Normalize`).
     """
+    if not hasattr(dataset, "__len__"): raise ValueError("the data set has no length; expected a map-style data set")
     if len(dataset) == 0: raise ValueError("the data set is empty; expected at least one item")
     x, y = None, np.empty(len(dataset), np.int64)
     for i in tqdm(range(len(dataset)), desc="reading", disable=not progress, leave=False):
-        item, y[i] = dataset[i]
+        item, y[i] = _item(dataset, i)
         item = _channels_first(item)
         if x is None: x = np.empty((len(dataset), *item.shape), item.dtype)
         if item.shape != x.shape[1:]:
@@ -267,6 +288,18 @@ def from_torch(
     if classes is None: y, classes = _labels(y)
     return from_arrays(x, y, classes, name or type(dataset).__name__.lower())
 
+# %% ../nbs/00b_sources.ipynb #7e117c63
+def _item(dataset, i:int)->tuple:
+    "One item and its label, which is a whole number."
+    pair = dataset[i]
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError(f"item {i} is a {type(pair).__name__} and no pair; expected (image or row, label)")
+    item, label = pair
+    number = np.asarray(label)
+    if number.size != 1 or number.dtype.kind not in "iubf" or number.item() != int(number.item()):
+        raise ValueError(f"the label {label!r} of item {i} is no class; expected a whole number")
+    return item, int(number.item())
+
 # %% ../nbs/00b_sources.ipynb #b0707aed
 def _channels_first(item)->np.ndarray:
     "One item as uint8 or float32 [C, H, W] or [F]."
@@ -275,74 +308,81 @@ def _channels_first(item)->np.ndarray:
     if array.ndim == 2: array = array[None]
     return array if array.dtype == np.uint8 else array.astype(np.float32)
 
-# %% ../nbs/00b_sources.ipynb #661faff7
-_image_suffixes = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-
-# %% ../nbs/00b_sources.ipynb #3bc65817
-def _read_images(paths:Sequence[Path], size:int|tuple[int, int], channels:int, progress:bool)->np.ndarray:
-    "Image files as uint8 [N, C, H, W]; an unreadable one is named in the error."
-    from PIL import Image
-
-    if channels not in (1, 3): raise ValueError(f"channels is {channels}; expected 1 (gray) or 3 (color)")
-    height, width = (size, size) if isinstance(size, int) else size
-    x = np.empty((len(paths), channels, height, width), np.uint8)
-    for i, path in enumerate(tqdm(paths, desc="reading images", disable=not progress, leave=False)):
-        try:
-            with Image.open(path) as image:
-                image = image.convert("L" if channels == 1 else "RGB")
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
-        except OSError as error:
-            raise ValueError(f"cannot read image {str(path)!r}: {error}; remove or replace it") from error
-        x[i] = np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
-    return x
-
 # %% ../nbs/00b_sources.ipynb #f50710d3
 def from_folder(
     folder:str|Path, # with one sub-folder of images per class
-    size:int|tuple[int, int]=28, # side, or (height, width), in pixels, that images are resized to
-    channels:int=1, # 1 gray, 3 color
+    size:int|tuple[int, int]|None=None, # side, or (height, width), in pixels; from the files when None
+    channels:int|None=None, # 1 gray, 3 color; color when one file has color when None
     name:str|None=None, # the folder's name when None
-    progress:bool=False, # show a bar while reading
+    progress:bool|None=None, # show a bar; when None, for 1,000 files and more on a terminal
+    **options, # `background`, `skip_unreadable`, `allow_outside`, `allow_large` and `cache`, as in `Source`
 )->Samples: # ids are paths below `folder`
     """`Samples` from a folder of images, a sub-folder per class, in sorted order.
 
-    Raises `ValueError` for a missing or empty folder and for an unreadable image, naming it.
+    Raises `ValueError` for a missing or empty folder, for unreadable images and for links that lead out of the folder,
+    naming them.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"no folder {str(folder)!r}; expected a folder with one sub-folder of images per class")
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    found = [(p, k) for k, c in enumerate(classes) for p in sorted((folder / c).rglob("*"))
-             if p.suffix.lower() in _image_suffixes]
-    if not found:
-        raise ValueError(f"{str(folder)!r} has {len(classes)} sub-folders and no image "
-                         f"({', '.join(sorted(_image_suffixes))}) in them; expected folder/<class>/<image>")
-    files, y = zip(*found, strict=True)
-    x, ids = _read_images(files, size, channels, progress), [p.relative_to(folder).as_posix() for p in files]
-    return from_arrays(x, np.array(y), classes, name or folder.resolve().name, ids)
+    folder, reading = Path(folder), _ImageReading(size, channels, **options)
+    files, y, classes = _find_images(folder, reading.allow_outside)
+    x, read = _read_images(files, folder, reading, progress)
+    ids = [p.relative_to(folder).as_posix() for p in files]
+    return from_arrays(x, np.array(y)[read], classes, name or folder.resolve().name, np.array(ids)[read])
 
 # %% ../nbs/00b_sources.ipynb #88bd9776
 def from_csv(
-    path:str|Path, # CSV file with a header
+    path:str|Path, # file with a header
     label:str="label", # column with the class
-    image:str="path", # column with image files, relative to the CSV file
-    size:int|tuple[int, int]=28, # side, or (height, width), in pixels, that images are resized to
-    channels:int=1, # 1 gray, 3 color
+    image:str="path", # column with image files, relative to the list
+    size:int|tuple[int, int]|None=None, # side, or (height, width), in pixels; from the files when None
+    channels:int|None=None, # 1 gray, 3 color; color when one file has color when None
     name:str|None=None, # the file's stem when None
-    progress:bool=False, # show a bar while reading
-)->Samples: # ids are the paths as written
-    """`Samples` from a CSV list of image files and labels; for a table of features use `from_dataframe`.
+    progress:bool|None=None, # show a bar; when None, for 1,000 files and more on a terminal
+    id:str|None=None, # column with unique ids; the paths as written when None
+    split_by:str|None=None, # column with what belongs together, such as the patient
+    **options, # `background`, `skip_unreadable`, `allow_outside`, `allow_large` and `cache`, as in `Source`
+)->Samples:
+    """`Samples` from a list of image files and labels; for a table of features use `from_dataframe`.
 
-    Raises `ValueError` for a missing column and for an unreadable image, naming it.
+    Raises `ValueError` for a missing column, for paths that lead out of the folder of the list, and for unreadable
+    images, naming them.
     """
-    path = Path(path)
-    frame = pd.read_csv(path, dtype={image: str, label: str}, keep_default_na=False)
-    for column in (image, label):
-        if column not in frame:
-            raise ValueError(f"{path.name!r} has no column {column!r}; it has {list(frame.columns)}")
-    if frame.empty: raise ValueError(f"{path.name!r} has a header and no rows")
-    x = _read_images([path.parent / p for p in frame[image]], size, channels, progress)
-    return from_arrays(x, frame[label].to_numpy(), None, name or path.stem, frame[image].to_numpy())
+    path, reading = Path(path), _ImageReading(size, channels, **options)
+    frame = _read_table(path, [c for c in (label, image, id, split_by) if c])
+    return _read_list(frame, path, (label, image, id, split_by), reading, name or path.stem, progress)
+
+# %% ../nbs/00b_sources.ipynb #4a82e886
+def _read_list(
+    frame:pd.DataFrame, # a row per image
+    path:Path, # where the table was read
+    columns:tuple, # with the class, the file, the id and the group; the last two may be None
+    reading:_ImageReading, # how
+    name:str, # what figures and files call it
+    progress:bool|None, # show a bar
+)->Samples:
+    "Images that a table names, in the folder of the table."
+    label, image, id, split_by = columns
+    _check_columns(frame, label, image, id, split_by)
+    frame = _fill(frame[list(dict.fromkeys(c for c in columns if c))], "refuse")
+    _check_classes(frame[label])
+    files = [path.parent / p for p in frame[image].astype(str)]
+    _check_listed(frame[image].astype(str), files, path.parent, reading.allow_outside)
+    ids = frame[id or image].to_numpy()
+    _check_ids(ids, id or image)
+    x, read = _read_images(files, path.parent, reading, progress)
+    y, classes = _labels(frame[label].to_numpy())
+    samples = from_arrays(x, y[read], classes, name, ids[read])
+    return samples if split_by is None else samples.replace(groups=frame[split_by].astype(str).to_numpy(str)[read])
+
+# %% ../nbs/00b_sources.ipynb #ffc558a7
+def _check_listed(names:pd.Series, files:Sequence[Path], folder:Path, allow_outside:bool)->None:
+    "Refuse names of image files that lead out of the folder of their list, and those of files that are not there."
+    if bad := [n for n in names if not n.strip() or "\0" in n]: raise ValueError(f"{bad[0]!r} is no name of a file")
+    if web := [n for n in names if "://" in n]:
+        raise ValueError(f"{len(web)} paths are addresses of the web ({_some(web, 2)}); download these images first")
+    if not allow_outside: _check_links(files, folder)
+    if gone := [n for n, file in zip(names, files, strict=True) if not file.is_file()]:
+        raise ValueError(f"{len(gone)} of {len(files)} image files are not there ({_some(gone)}); paths are relative "
+                         f"to the folder of the list, {folder.name!r}")
 
 # %% ../nbs/00b_sources.ipynb #7a514296
 def from_openml(
@@ -361,8 +401,9 @@ def from_openml(
     frame, target = bunch.frame, bunch.target_names
     if len(target) != 1: raise ValueError(f"OpenML data set {data_id} has {len(target)} target columns; expected one")
     if drop_missing: frame = frame.dropna()
+    frame = _fill(frame)
     if max_rows is not None and len(frame) > max_rows: frame = frame.sample(max_rows, random_state=seed).sort_index()
-    return from_dataframe(frame, target[0], name=str(bunch.details["name"]))
+    return _encode(frame.drop(columns=target), frame, (target[0], None, None), str(bunch.details["name"]))
 
 # %% ../nbs/00b_sources.ipynb #df9562e9
 def _fetch_openml(data_id:int, cache:str|None):
@@ -388,6 +429,8 @@ def save_samples(
     folder = Path(folder)
     ids = samples.ids if samples.ids.dtype.kind in "iuf" else samples.ids.astype(str)
     arrays = {"x": samples.x, "y": samples.y, "shift": samples.shift, "scale": samples.scale, "ids": ids}
+    if samples.groups is not None: arrays["groups"] = samples.groups.astype(str)
+    elif (folder / "groups.npy").exists(): (folder / "groups.npy").unlink()
     for key, array in arrays.items():
         with atomic_path(folder / f"{key}.npy") as path: np.save(path, np.asarray(array), allow_pickle=False)
     meta = {"name": samples.name, "classes": samples.classes, "features": samples.features}
@@ -399,33 +442,120 @@ def open_samples(
     folder:str|Path, # written by `save_samples`
     mmap:bool=True, # leave `x` on disk and read rows as they are needed
 )->Samples:
-    "`Samples` that `save_samples` wrote. Raises `FileNotFoundError` when the folder holds none."
+    """`Samples` that `save_samples` wrote.
+
+    Raises `FileNotFoundError` when the folder holds none, and `ValueError` for files that are damaged or hold objects.
+    """
     folder = Path(folder)
     if not (folder / "samples.json").exists():
         raise FileNotFoundError(f"no samples.json in {str(folder)!r}; expected a folder written by `save_samples`")
-    meta = json.loads((folder / "samples.json").read_text())
-    load = {k: np.load(folder / f"{k}.npy", mmap_mode="r" if mmap and k == "x" else None)
-            for k in ("x", "y", "ids", "shift", "scale")}
-    return Samples(load["x"], load["y"], tuple(meta["classes"]), meta["name"], load["ids"],
-                   meta["features"] and tuple(meta["features"]), load["shift"], load["scale"])
+    try:
+        meta = json.loads((folder / "samples.json").read_text())
+        keys = [key for key in _saved if key != "groups" or (folder / "groups.npy").exists()]
+        load = {k: np.load(folder / f"{k}.npy", mmap_mode="r" if mmap and k == "x" else None, allow_pickle=False)
+                for k in keys}
+        classes, features = tuple(meta["classes"]), meta["features"] and tuple(meta["features"])
+        name = str(meta["name"])
+    except (ValueError, EOFError, KeyError, TypeError, FileNotFoundError) as error:
+        raise ValueError(f"{str(folder)!r} is no whole folder of samples ({error}); save it again with `save_samples`. "
+                         "Files that hold pickled objects are not opened: they could run code") from error
+    return Samples(load["x"], load["y"], classes, name, load["ids"], features, load["shift"], load["scale"],
+                   load.get("groups"))
+
+# %% ../nbs/00b_sources.ipynb #66787307
+_saved = ("x", "y", "ids", "shift", "scale", "groups")
+
+# %% ../nbs/00b_sources.ipynb #dde60e59
+_most_bytes = 8 * 2**30
+
+# %% ../nbs/00b_sources.ipynb #ba28a933
+def _open_npz(
+    path:Path, # a .npz file
+    wanted:Sequence[str]=(), # arrays that are read where they are there
+    allow_large:bool=False, # read arrays of more than 8 GiB
+)->dict[str, np.ndarray]:
+    "Arrays of a .npz file. Raises `ValueError` for a damaged file, for lacking, too large and pickled arrays."
+    with _whole(path.name), zipfile.ZipFile(path) as archive:
+        held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        _check_held(path.name, held, archive, wanted, allow_large)
+    with _whole(path.name, ValueError), np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in wanted if key in held}
+
+# %% ../nbs/00b_sources.ipynb #4fd666f5
+@contextlib.contextmanager
+def _whole(name:str, *more:type[Exception])->Iterator[None]:
+    "The errors of a damaged archive in words."
+    try:
+        yield
+    except PermissionError: raise
+    except (*_damage, *more) as error:
+        raise ValueError(f"{name!r} is no whole .npz file ({str(error) or type(error).__name__}); write it again "
+                         "with np.savez(path, x=..., y=...)") from error
+
+# %% ../nbs/00b_sources.ipynb #1dd84c8c
+_damage = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, OverflowError, KeyError,
+           MemoryError, SyntaxError)
+
+# %% ../nbs/00b_sources.ipynb #fc10e1a6
+def _check_held(name:str, held:dict, archive:zipfile.ZipFile, wanted:Sequence[str], allow_large:bool)->None:
+    "Refuse an archive that lacks `x` or `y`, holds objects, or unfolds to too much."
+    if lacking := {"x", "y"} - set(held):
+        raise ValueError(f"{name!r} holds {sorted(held)[:10]} and lacks {sorted(lacking)}; write it with "
+                         "np.savez(path, x=..., y=...)")
+    total = 0
+    for key in set(wanted) & set(held):
+        try:
+            with archive.open(held[key]) as file: shape, dtype = _npy_head(file)
+        except ValueError as error: raise ValueError(f"{key!r} in {name!r} is no array of NumPy ({error})") from error
+        if dtype.hasobject:
+            raise ValueError(f"{key!r} in {name!r} holds Python objects, which are not opened: they could run code; "
+                             "save numbers, or text as np.array(values, str)")
+        total += max(held[key].file_size, int(np.prod(shape, dtype=object)) * dtype.itemsize)
+    if total > _most_bytes and not allow_large:
+        raise ValueError(f"{name!r} unfolds to {total / 2**30:.1f} GiB, more than {_most_bytes / 2**30:g}; if it is "
+                         "meant to be so large, allow_large=True (--allow_large true) reads it")
+
+# %% ../nbs/00b_sources.ipynb #08d50672
+def _npy_head(file)->tuple[tuple[int, ...], np.dtype]:
+    "Shape and dtype of an array in a file of NumPy's own."
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 # %% ../nbs/00b_sources.ipynb #e2b84829
 @dataclass(frozen=True)
 class Source:
     "Which data, and how to read them."
-    data: str = "mnist-5k" # a name, a folder of images by class, a .csv, .parquet or .npz file, or openml:NUMBER
+    data: str = "mnist-5k" # a name, a folder of images by class, a .csv, .tsv, .parquet or .npz file, or openml:NUMBER
     part: str|None = None # train, test or all; when left out, train of a data set by name and all of a file
     label: str = "label" # column with the class, in tables and lists
-    id: str|None = None # column with unique ids, in tables
-    size: int = 28 # side in pixels that image files are resized to
-    channels: int = 1 # 1 gray, 3 color, for image files
+    id: str|None = None # column with unique ids, in tables and lists
+    test: str|None = None # the test part, read as `data` is; when left out, a fifth of `data`
+    split_by: str|None = None # column (array in .npz) with what belongs together, such as the patient; never divided
+    missing: str = "refuse" # missing values in a table: refuse, drop (rows), or impute (median; text: a category)
+    drop: list[str]|None = None # columns of a table to leave out
+    allow_columns: list[str]|None = None # columns of a table that are features though they look like ids; * for all
+    images: bool = False # the column `path` of a table names image files to be read
+    size: int|None = None # side in pixels that image files are resized to; from the files when left out
+    channels: int|None = None # 1 gray, 3 color, for image files; color if one has color when left out
+    background: str = "white" # color under transparent image files
+    skip_unreadable: bool = False # leave out image files that cannot be read, instead of refusing
+    allow_outside: bool = False # follow links and paths of image files that lead out of their folder
+    allow_large: bool = False # lift the limits: 89 million pixels an image, 8 GiB an unfolded .npz or .parquet file
+    cache: str|None = None # folder for arrays of 1,000 image files and more, "no" for none; the user's when left out
     pos: str|None = None # class that counts as positive, to keep two classes only
     neg: str|None = None # class that counts as negative
     data_folder: Path|None = None # where files of named data sets lie; AMBIGUITY_NB_DATA when left out
     classes: list[str]|None = None # only these, by name or number; of two, the first counts as positive
 
     def __post_init__(self):
+        if not isinstance(self.data, (str, Path)) or not str(self.data):
+            raise ValueError(f"data is {self.data!r}; expected a word such as 'mnist-5k', a file or a folder")
+        object.__setattr__(self, "data", str(self.data))
         if self.part is not None: check_choice(self.part, _parts, "part")
+        check_choice(self.missing, _missing, "way with missing values")
+        self._reading()
         if (self.pos is None) != (self.neg is None):
             raise ValueError(f"pos is {self.pos!r} and neg is {self.neg!r}; give both, or neither for all classes")
         if self.classes is None: return
@@ -440,13 +570,17 @@ class Source:
 
     def train_and_test(self)->tuple[Samples, Samples]:
         "The training and the test part, whatever `part` is; what has no official parts is read once."
-        if _by_name(self.data): return self.read("train"), self.read("test")
-        train, test = _read(self, "all").split((.8, .2), seed=0)
+        if self.test is not None: train, test = _read_both(self)
+        elif _by_name(self.data): return self.read("train"), self.read("test")
+        else: train, test = _read(self, "all").split((.8, .2), seed=0)
         return self._two(train), self._two(test)
 
     def _two(self, samples:Samples)->Samples:
         if self.classes is not None: return _only(samples, self.classes)
         return samples if self.pos is None else samples.binary(self.pos, self.neg)
+
+    def _reading(self)->_ImageReading:
+        return _ImageReading(**{f.name: getattr(self, f.name) for f in fields(_ImageReading)})
 
 # %% ../nbs/00b_sources.ipynb #6824076d
 def _only(samples:Samples, classes:Sequence[str])->Samples:
@@ -466,53 +600,157 @@ def _only(samples:Samples, classes:Sequence[str])->Samples:
 # %% ../nbs/00b_sources.ipynb #90fc9ae5
 def _read(source:Source, part:str|None)->Samples:
     "All classes of a part of a source."
-    if _by_name(source.data): return load_samples(source.data, part or "train", source.data_folder)
-    return _part(_read_all(source), part or "all")
+    if source.test is not None:
+        if part == "all": raise ValueError("part is 'all' and there is a test part of its own; choose train or test")
+        return _read_both(source)[part == "test"] if part else _read_both(source)[0]
+    if _by_name(source.data):
+        return _check_unused(source, load_samples(source.data, part or "train", source.data_folder))
+    samples = _read_all(source)
+    if samples.n_classes == 1 and not Path(source.data).is_dir():
+        raise ValueError(f"all {len(samples)} samples of {samples.name!r} are of class {samples.classes[0]!r}; expected"
+                         " two classes or more")
+    return _part(samples, part or "all")
 
 # %% ../nbs/00b_sources.ipynb #706ddeea
 def _by_name(data:str)->bool:
     "Whether it is a data set by name, or a function (module:function); else it is a file, a folder or OpenML's."
     if data in DATASETS or ":" not in data or data.startswith("openml:"): return data in DATASETS
-    return not Path(data).exists() and Path(data).suffix not in _file_readers
+    return not Path(data).exists() and Path(data).suffix.lower() not in _file_readers
+
+# %% ../nbs/00b_sources.ipynb #ba97ef2a
+def _check_unused(source:Source, samples:Samples)->Samples:
+    "Refuse a column to split by where there are no columns."
+    if source.split_by is not None and samples.groups is None:
+        raise ValueError(f"split_by names {source.split_by!r}, and {source.data!r} has no columns; expected a table, a "
+                         "list of images or a .npz file")
+    return samples
 
 # %% ../nbs/00b_sources.ipynb #e4ff282e
 def _read_all(source:Source)->Samples:
     "All that a file, a folder or a number of OpenML holds."
     path = Path(source.data)
     if source.data.startswith("openml:") and source.data[7:].isdigit():
-        return from_openml(int(source.data[7:]), drop_missing=True)
-    if (path / "samples.json").exists(): return open_samples(path)
-    if path.is_dir(): return from_folder(path, source.size, source.channels)
-    if path.suffix not in _file_readers:
-        raise ValueError(f"no data set {source.data!r}; give a name of {list(DATASETS)}, a folder of images by class, "
-                         "a .csv, .parquet or .npz file, openml:NUMBER, or module:function")
+        return _check_unused(source, from_openml(int(source.data[7:]), drop_missing=True))
+    if (path / "samples.json").exists(): return _check_unused(source, open_samples(path))
+    if path.is_dir():
+        return _check_unused(source, from_folder(path, **vars(source._reading())))
+    if (read := _file_readers.get(path.suffix.lower())) is None: raise ValueError(_no_reader(path, source.data))
     if not path.exists(): raise FileNotFoundError(f"no file {source.data!r}")
-    return _file_readers[path.suffix](path, source)
+    return read(path, source)
+
+# %% ../nbs/00b_sources.ipynb #613f5929
+def _no_reader(path:Path, data:str)->str:
+    "What to say of a word that means nothing, or of a file of another kind."
+    kinds = f"a name of {list(DATASETS)}, a folder of images by class, a .csv, .tsv, .parquet or .npz file"
+    if path.is_file() and path.suffix.lower() in _other_kinds:
+        return f"{path.name!r} is {_other_kinds[path.suffix.lower()]}; give {kinds}"
+    return f"no data set {data!r}; give {kinds}, openml:NUMBER, or module:function"
+
+# %% ../nbs/00b_sources.ipynb #5d4b1b9f
+_other_kinds = {
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"),
+                    "a pickle, which is not opened: it could run code. Save arrays with np.savez(path, x=..., y=...)"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet, which is not read. Save the sheet as CSV"),
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".7z"), "an archive, which is not read. Unpack it first"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp"),
+                    "one image, and expected is a folder with one sub-folder of images per class"),
+    **dict.fromkeys((".json", ".jsonl", ".feather", ".h5", ".hdf5", ".arff", ".mat", ".txt", ".npy"),
+                    "of a kind that is not read. Read it yourself and use `from_dataframe` or `from_arrays`"),
+}
 
 # %% ../nbs/00b_sources.ipynb #80ae5949
 def _read_csv(path:Path, source:Source)->Samples:
-    "A list of image files where there is a column `path`, else a table."
-    if "path" in pd.read_csv(path, nrows=0):
-        return from_csv(path, source.label, size=source.size, channels=source.channels)
-    return from_dataframe(pd.read_csv(path), source.label, source.id, path.stem)
+    "A list of image files where `images` says so, else a table."
+    listed = [c for c in (source.label, "path", source.id, source.split_by) if c] if source.images else []
+    return _from_frame(_read_table(path, listed, [source.label]), path, source)
 
 # %% ../nbs/00b_sources.ipynb #c1ea2948
 def _read_parquet(path:Path, source:Source)->Samples:
-    "A table."
-    return from_dataframe(pd.read_parquet(path), source.label, source.id, path.stem)
+    "The same, of a file that holds columns."
+    import pyarrow.parquet
+
+    try:
+        about = pyarrow.parquet.read_metadata(path)
+        size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        size = max(size, about.num_rows * about.num_columns * 4)              # encoded values may stand for many
+        if size <= _most_bytes or source.allow_large: frame = pd.read_parquet(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path.name!r} is no whole Parquet file ({str(error).splitlines()[0][:200]})") from error
+    if size > _most_bytes and not source.allow_large:
+        raise ValueError(f"{path.name!r} unfolds to {size / 2**30:.1f} GiB, more than {_most_bytes / 2**30:g}; if it "
+                         "is meant to be so large, allow_large=True (--allow_large true) reads it")
+    if frame.empty: raise ValueError(f"{path.name!r} holds no rows and columns; expected at least one of each")
+    return _from_frame(frame, path, source)
+
+# %% ../nbs/00b_sources.ipynb #15e7cc19
+def _from_frame(frame:pd.DataFrame, path:Path, source:Source)->Samples:
+    "A table, or the images that it names."
+    if source.images:
+        columns = (source.label, "path", source.id, source.split_by)
+        return _read_list(frame, path, columns, source._reading(), path.stem, None)
+    return from_dataframe(frame, source.label, source.id, path.stem, source.missing, source.drop or (),
+                          source.allow_columns or (), source.split_by)
 
 # %% ../nbs/00b_sources.ipynb #f4674237
 def _read_npz(path:Path, source:Source)->Samples:
-    "Arrays `x` and `y`, and if wanted `ids` and `classes`."
-    with np.load(path, allow_pickle=False) as arrays:
-        if lacking := {"x", "y"} - set(arrays):
-            raise ValueError(f"{str(path)!r} holds {sorted(arrays)} and lacks {sorted(lacking)}")
-        y, classes = arrays["y"], arrays.get("classes")
-        if classes is None and y.dtype.kind != "f": y, classes = _labels(y)            # `from_arrays` refuses floats
-        return from_arrays(arrays["x"], y, classes, path.stem, arrays.get("ids"))
+    "Arrays `x` and `y`, and if wanted `ids`, `classes` and what belongs together."
+    arrays = _open_npz(path, ["x", "y", "ids", "classes", *([source.split_by] if source.split_by else [])],
+                       source.allow_large)
+    y, classes, groups = arrays["y"], arrays.get("classes"), arrays.get(source.split_by)
+    if source.split_by and groups is None: raise ValueError(f"{path.name!r} holds no array {source.split_by!r}")
+    if classes is None and y.ndim == 1 and y.dtype.kind in "iubUS": y, classes = _labels(y)     # else it is refused
+    return from_arrays(arrays["x"], y, classes, path.stem, arrays.get("ids")).replace(groups=groups)
 
 # %% ../nbs/00b_sources.ipynb #d2a72bd7
-_file_readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
+_file_readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
+
+# %% ../nbs/00b_sources.ipynb #43e33c98
+def _read_both(source:Source)->tuple[Samples, Samples]:
+    "The training part, which is all of `data`, and the test part from `test`."
+    alone = _replace(source, test=None, pos=None, neg=None, classes=None)
+    train = alone.read("train" if _by_name(source.data) else "all")
+    like = {"size": None, "channels": None}
+    if train.is_image: like = {"size": tuple(train.shape[1:]), "channels": train.shape[0]}
+    alone = _replace(alone, data=source.test, allow_columns=["*"], **like)      # what the features are is settled
+    test = alone.read("test") if _by_name(source.test) else _read_all(alone)
+    if train.groups is not None and (shared := sorted({*map(str, train.groups)} & {*map(str, test.groups)})):
+        _logger.warning("training and test part share %d groups of %r: %s", len(shared), source.split_by, _some(shared))
+    return train, _as_in(train, test)
+
+# %% ../nbs/00b_sources.ipynb #95f5e181
+def _as_in(
+    train:Samples, # the training part
+    test:Samples, # samples from another file
+)->Samples: # the same samples, with the classes, features and scaling of `train`
+    "A test part fitted to its training part. Raises `ValueError` for classes and features that `train` lacks."
+    if new := sorted(set(test.classes) - set(train.classes)):
+        raise ValueError(f"the test part {test.name!r} has classes {new[:5]}, and the training part has only "
+                         f"{list(train.classes)[:20]}")
+    at = np.array([train.classes.index(c) for c in test.classes])
+    x = test.x if train.features is None or test.features is None else _columns_as(train, test)
+    if x.shape[1:] != train.shape or x.dtype != train.x.dtype:
+        raise ValueError(f"samples of the test part {test.name!r} are {x.shape[1:]} {x.dtype}, those of the training "
+                         f"part {train.shape} {train.x.dtype}; expected the same")
+    return test.replace(x=x, y=at[test.y], classes=train.classes, features=train.features, shift=train.shift,
+                        scale=train.scale)
+
+# %% ../nbs/00b_sources.ipynb #2a44c968
+def _columns_as(train:Samples, test:Samples)->np.ndarray:
+    "The columns of `train`, in its order; a category that is only in one of the two is 0, and said if only in `test`."
+    known = {name: i for i, name in enumerate(test.features)}
+    categorical = {name.partition("=")[0] for name in train.features if "=" in name}
+    lacking = [n for n in train.features if n not in known and ("=" not in n or n.partition("=")[0] not in
+                                                                {k.partition("=")[0] for k in known})]
+    more = [n for n in known if n not in set(train.features)]
+    unknown = [n for n in more if n.partition("=")[0] not in categorical]
+    if lacking or unknown:
+        raise ValueError(f"the test part {test.name!r} lacks the columns {lacking[:5]} and has {unknown[:5]} besides; "
+                         "expected the columns of the training part")
+    if more: _logger.warning("%s: %s are not in the training part; rows have no category there", test.name, _some(more))
+    x = np.zeros((len(test), len(train.features)), test.x.dtype)
+    for i, name in enumerate(train.features):
+        if name in known: x[:, i] = test.x[:, known[name]]
+    return x
 
 # %% ../nbs/00b_sources.ipynb #a910d73e
 def read_samples(

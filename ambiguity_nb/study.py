@@ -7,7 +7,7 @@ __all__ = ['RealSamples', 'generated_samples', 'gather_inputs', 'PatternStudy', 
 
 # %% ../nbs/08c_study.ipynb #d0168b54
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,11 +19,15 @@ from .core import Result, check_choice, new_figure, patch
 from .data import Samples, plot_images
 from .explanations import EXPLAINERS, Explanation, class_baselines, explain
 from .generator_measures import is_ambiguous
+from .islands import Islands, find_islands
+from .latent_search import BoundarySet
 from .models import check_classifier, predict_embeddings, predict_logits
+from .parts import Parts, _train_judges, _who_is_unsure, find_parts
 from .pattern_search import PatternSearch, search_patterns
 from .patterns import Clustering, Patterns, find_patterns, nearest_rows, _pattern_colors, unit_rows
 from .prototypes import (
     PROTOTYPES, choose_prototypes, compare_prototypes, describe_prototypes, plot_map, plot_prototypes, project_map)
+from .prototypes import _cover
 
 # %% ../nbs/08c_study.ipynb #5256400e
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,10 @@ def _pattern_regions(
     np.put_along_axis(inside, np.argsort(distance, axis=1, kind="stable")[:, :size], True, axis=1)
     regions = dict(zip([*map(str, names), "all"], [*inside, inside.any(0)], strict=True))
     table = {name: _errors_inside(region, errors, confidence) for name, region in regions.items()}
-    return pd.DataFrame(list(table.values()), index=pd.Index(table, name="pattern")), inside
+    table = pd.DataFrame(list(table.values()), index=pd.Index(table, name="pattern"))
+    if confidence is None: return table, inside
+    given, differ = _given_confidence(inside, errors, confidence)
+    return table.join(given.set_index(table.index[:-1])).assign(**{"regions alike": differ}), inside
 
 # %% ../nbs/08c_study.ipynb #e1e9ac9c
 def _check_share(share:float)->None:
@@ -106,6 +113,34 @@ def _errors_inside(region:np.ndarray, errors:np.ndarray, confidence:np.ndarray|N
     if confidence is None: return row
     least_sure = np.argsort(confidence, kind="stable")[:n]
     return row | {"share in least sure": errors[least_sure].sum() / max(all_wrong, 1)}
+
+# %% ../nbs/08c_study.ipynb #d87c3108
+def _given_confidence(
+    inside:np.ndarray, # [K, M] bool, test samples in each region
+    errors:np.ndarray, # [M] bool
+    confidence:np.ndarray, # [M] float
+    n_strata:int=10, # of equally many samples
+    n_draws:int=999, # permutations within strata
+    seed:int=0, # of the permutations
+)->tuple[pd.DataFrame, float]: # by region: expected errors, p_given_confidence, holm; p of regions that do not differ
+    "Errors in regions against errors handed out by lot among samples of the same confidence."
+    at = inside.any(0)                                               # elsewhere nothing is compared
+    strata = pd.qcut(pd.Series(confidence[at]).rank(method="first"), min(n_strata, at.sum()), labels=False).to_numpy()
+    inside, errors, rng = inside[:, at].astype(np.float64), errors[at].astype(np.float64), np.random.default_rng(seed)
+    rows, draws = [np.flatnonzero(strata == s) for s in np.unique(strata)], np.zeros((n_draws, len(errors)))
+    for group in rows: draws[:, group] = rng.permuted(np.tile(errors[group], (n_draws, 1)), axis=1)
+    found, null = inside @ errors, draws @ inside.T
+    p = (1 + (null >= found).sum(0)) / (1 + n_draws)
+    spread = lambda counts: (((counts - null.mean(0)) ** 2) / np.maximum(null.var(0), 1e-9)).sum(-1)
+    differ = (1 + (spread(null) >= spread(found)).sum()) / (1 + n_draws)
+    return pd.DataFrame({"expected": null.mean(0), "p given confidence": p, "holm": _holm(p)}), float(differ)
+
+# %% ../nbs/08c_study.ipynb #fdd20938
+def _holm(p:np.ndarray)->np.ndarray:
+    "p-values corrected for their number ([Holm 1979](https://www.jstor.org/stable/4615733))."
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
+    return np.minimum(steps, 1)[np.argsort(order, kind="stable")]
 
 # %% ../nbs/08c_study.ipynb #54179ade
 def generated_samples(
@@ -158,6 +193,11 @@ class PatternStudy(Result):
     explanation: Explanation|None # of the prototypes, in the order of `prototypes.ravel()`
     search: PatternSearch|None # when settings were searched
     considered: int # inputs looked at, ambiguous or not
+    judged: pd.DataFrame|None # how many inputs independent judges call A, B, something else; None without judges
+    islands: Mapping[str, Islands] # by space of features, "model" and "judge": whether there are groups at all
+    parts: Parts|None # why the inputs of the commonest pair are ambiguous; None without judges or under 80 inputs
+    cover: np.ndarray # [n] int64, positions of prototypes of all inputs, whatever their pattern
+    explained: pd.DataFrame # variance explained by these, and by random ones, on held-out inputs
 
     @property
     def train(self)->Samples:
@@ -190,9 +230,12 @@ def _study_frame(study:PatternStudy)->pd.DataFrame:
 def __repr__(self:PatternStudy)->str:
     found = self.regions.drop(index="all")
     best = found.lift.idxmax()
-    return (f"PatternStudy({len(self.inputs)} of {self.considered} inputs are ambiguous, {self.patterns.n_clusters} "
-            f"patterns; the region of pattern {best} holds {found['share of errors'][best]:.0%} of the test errors, "
-            f"{found.chance[best]:.0%} by chance)")
+    groups = self.islands["judge" if "judge" in self.islands else "model"].words
+    reasons = "" if self.parts is None else f", {self.parts.n_parts if self.parts.separate else 'one shared'} reason(s)"
+    return (f"PatternStudy({len(self.inputs)} of {self.considered} inputs are ambiguous: {groups}{reasons}, "
+            f"{self.patterns.n_clusters} patterns; the region of pattern {best} holds "
+            f"{found['share of errors'][best]:.0%} of the test errors, {found.chance[best]:.0%} by chance; "
+            f"{found.errors[best]:.0f} where confidence alone leads to expect {found.expected[best]:.1f})")
 
 # %% ../nbs/08c_study.ipynb #bf283ce7
 @patch
@@ -217,11 +260,32 @@ def tables(self:PatternStudy)->dict[str, pd.DataFrame]:
                                   metric=patterns.clustering.metric)
     tables = {"patterns": self.frame, "summary": self.summary(), "quality": patterns.quality, "nearest": self.nearest,
               "regions": self.regions, "prototypes": compared}
+    tables |= _why_tables(self)
     if self.search is not None: tables["search"] = self.search.frame
     if not self.inputs.is_image:
         tables["features"] = describe_prototypes(self.inputs.x, patterns.labels, self.prototypes, self.inputs.features,
                                                  self.train.x)
     return tables
+
+# %% ../nbs/08c_study.ipynb #dcdde74e
+def _why_tables(study:PatternStudy)->dict[str, pd.DataFrame]:
+    "Who is unsure, islands, prototypes of all inputs, parts, and the real samples and errors that these lead to."
+    metric, space = study.patterns.clustering.metric, study.patterns.embeddings
+    near = lambda rows: pd.concat([seen.nearest(space[rows], 6, metric).assign(part=part)
+                                   for part, seen in study.real.items()], ignore_index=True)
+    islands = {name: found.frame for name, found in study.islands.items()}
+    tables = {"islands": pd.concat(islands, names=["features", "asked"]), "cover": study.explained,
+              "cover_nearest": near(study.cover).rename(columns={"pattern": "prototype"})}
+    if study.judged is not None: tables["judged"] = study.judged
+    if (parts := study.parts) is None: return tables
+    rows = pd.Index(study.inputs.ids).get_indexer(parts.inputs.ids)
+    labels, surest = np.full(len(space), -1), [rows[parts.members(k)[0]] for k in np.unique(parts.labels)]
+    labels[rows] = parts.labels
+    test = study.real["test"]
+    regions, _ = _pattern_regions(space, labels, test.embeddings, test.errors, test.probs.max(1), metric=metric)
+    return tables | {"parts": parts.frame, "parts_summary": parts.summary(), "gate": parts.gate,
+                     "parts_style": parts.style, "parts_regions": regions,
+                     "parts_nearest": near(surest).rename(columns={"pattern": "of_part"})}
 
 # %% ../nbs/08c_study.ipynb #cd4f7e27
 def _top_two(probs:np.ndarray)->np.ndarray:
@@ -236,11 +300,13 @@ class StudyOptions:
     tau: float = .1 # an input is ambiguous when its p is within this of .5, or its two largest within twice this
     n_trials: int = 0 # settings of UMAP to search; 0 uses those of the clustering as they are
     timeout: float|None = None # seconds after which the search starts no further trial
-    prototype: str|Callable = "medoid" # medoid, centroid, density, mmd, random, module:function, or a function
+    prototype: str|Callable = "medoid" # medoid, facility, centroid, density, mmd, random, or a function
     per_cluster: int = 1 # prototypes of each pattern
     prototypes_in: str = "reduced" # space in which prototypes are chosen, reduced or embedding
     n_nearest: int = 6 # real samples listed for each pattern, of each part
     share: float = .05 # share of the test samples that make up a pattern's region
+    n_cover: int = 12 # prototypes of all inputs, whatever their pattern
+    n_nulls: int = 99 # null draws behind the parts
     explainer: str|Callable|None = "gradient_shap" # or integrated_gradients, saliency, module:function; None for none
 
     def __post_init__(self):
@@ -252,25 +318,29 @@ class StudyOptions:
 # %% ../nbs/08c_study.ipynb #bad58ffc
 def study_patterns(
     model:nn.Module, # a classifier; its weights, buffers and mode are unchanged
-    inputs:Samples, # where to look for ambiguity: generated images, real samples, or both (`gather_inputs`)
+    inputs:Samples|BoundarySet, # where to look for ambiguity: a search's images, or samples of any origin
     train:Samples, # what the model was trained on
     test:Samples, # what it was not trained on, with true labels
     clustering:Clustering=Clustering(), # how patterns are found, or what the search starts from
     options:StudyOptions=StudyOptions(), # what is looked at
     *,
+    judges:Samples|Sequence[nn.Module]|None=None, # networks, or what to train them on; `train` when None, () for none
     scores:Mapping[str, Mapping[str, np.ndarray]]|None=None, # by "train" and "test": hardness of each sample by score
     seed:int=0, # of all that is random
     device:str="auto", # "auto": where the model is
     progress:bool=False, # show a progress bar during the search
 )->PatternStudy:
-    """From a model and inputs that may be ambiguous to patterns, prototypes, explanations and real samples.
+    """From a model and inputs that may be ambiguous to reasons, patterns, prototypes, explanations and real samples.
 
-    Raises `ValueError` when no input is ambiguous, or too few for the settings; the message says what to change.
+    Judges are best trained on all classes: pass samples of all of them where the model knows only two. Raises
+    `ValueError` when no input is ambiguous, or too few for the settings; the message says what to change.
     """
+    made = inputs if isinstance(inputs, BoundarySet) else None
+    if made is not None: inputs = generated_samples(made.images, train)
     check_classifier(model, inputs)
     scores = scores or {}
     for part in scores: check_choice(part, ("train", "test"), "part of scores")
-    considered, (inputs, probs) = len(inputs), _keep_ambiguous(model, inputs, options.tau, device)
+    considered, (inputs, probs, kept) = len(inputs), _keep_ambiguous(model, inputs, options.tau, device)
     embeddings = predict_embeddings(model, inputs, device=device)
     patterns, search = _find(embeddings, clustering, options, seed, progress)
     space = patterns.reduced if options.prototypes_in == "reduced" else patterns.space
@@ -281,8 +351,10 @@ def study_patterns(
             for part, seen in real.items()]
     regions, inside = _regions(patterns, real["test"], options.share)
     explanation = _explain(model, inputs.subset(chosen.ravel()), train, options.explainer, seed, device)
+    latent = {} if made is None else {"generator": made.generator, "z": made.z[kept]}
+    why = _why(judges, inputs, probs, embeddings, train, latent, options, seed, device)
     return PatternStudy(inputs, probs[:, 1] if probs.shape[1] == 2 else probs, patterns, chosen, real,
-                        pd.concat(near, ignore_index=True), regions, inside, explanation, search, considered)
+                        pd.concat(near, ignore_index=True), regions, inside, explanation, search, considered, *why)
 
 # %% ../nbs/08c_study.ipynb #e0975916
 def _probs(model:nn.Module, samples:Samples, device)->np.ndarray:
@@ -296,14 +368,48 @@ def _see(model:nn.Module, samples:Samples, scores:Mapping[str, np.ndarray], devi
     return RealSamples(samples, embeddings, _probs(model, samples, device), scores)
 
 # %% ../nbs/08c_study.ipynb #e3f861fc
-def _keep_ambiguous(model:nn.Module, inputs:Samples, tau:float, device)->tuple[Samples, np.ndarray]:
-    "The ambiguous ones of the inputs, and their probabilities."
+def _keep_ambiguous(model:nn.Module, inputs:Samples, tau:float, device)->tuple[Samples, np.ndarray, np.ndarray]:
+    "The ambiguous ones of the inputs, their probabilities, and their positions."
     probs = _probs(model, inputs, device)
     keep = np.flatnonzero(is_ambiguous(probs, tau))
-    if len(keep): return inputs.subset(keep), probs[keep]
+    if len(keep): return inputs.subset(keep), probs[keep], keep
     raise ValueError(f"none of {len(inputs)} inputs is ambiguous at tau = {tau}; the nearest is "
                      f"{_top_two(probs).min() / 2:.2f} from a tie. Raise tau, give more inputs, or train the generator "
                      "with a larger weight on confusion (alpha)")
+
+# %% ../nbs/08c_study.ipynb #606d3443
+def _why(judges, inputs:Samples, probs, embeddings, train:Samples, latent:dict, options, seed, device)->tuple:
+    "Judge's table, islands, parts, and prototypes of all inputs with the variance that they explain."
+    judges = _as_judges(judges, train, seed, device)
+    pair, rows = _common_pair(probs, inputs.classes)
+    spaces = {"model": embeddings}
+    if judges: spaces["judge"] = predict_embeddings(judges[0], inputs)
+    islands = {name: find_islands(space, n_spaces=len(spaces), seed=seed) for name, space in spaces.items()}
+    cover, explained = _cover(unit_rows([*spaces.values()][-1]), options.n_cover, seed=seed)
+    if not judges: return None, islands, None, cover, explained
+    judged = {f"judge {k}": _who_is_unsure(judge, inputs, pair) for k, judge in enumerate(judges)}
+    judged = pd.concat(judged, names=["judge"])
+    if len(rows) < 80: return judged, islands, None, cover, explained
+    latent = latent and latent | {"z": latent["z"][rows]}
+    parts = find_parts(judges, inputs.subset(rows), pair, **latent, real=train, features=embeddings[rows],
+                       n_nulls=options.n_nulls, seed=seed, device=device)
+    return judged, islands, parts, cover, explained
+
+# %% ../nbs/08c_study.ipynb #265a50ee
+def _as_judges(judges, train:Samples, seed:int, device)->list[nn.Module]:
+    "Judges as given, or trained on given samples or on those of the model."
+    if judges is None or isinstance(judges, Samples):
+        device = "cpu" if device == "auto" else device
+        return _train_judges(train if judges is None else judges, seed=seed, device=device)
+    return [judges] if isinstance(judges, nn.Module) else list(judges)
+
+# %% ../nbs/08c_study.ipynb #c7eca6ef
+def _common_pair(probs:np.ndarray, classes:Sequence[str])->tuple[tuple[str, str], np.ndarray]:
+    "The two classes that most inputs lie between, in order, and the positions of these inputs."
+    two = np.sort(np.argsort(-probs, axis=1, kind="stable")[:, :2], axis=1)
+    pairs, of, counts = np.unique(two, axis=0, return_inverse=True, return_counts=True)
+    a, b = pairs[counts.argmax()]
+    return (classes[a], classes[b]), np.flatnonzero(of.ravel() == counts.argmax())
 
 # %% ../nbs/08c_study.ipynb #7d781fcc
 def _find(embeddings, clustering, options:StudyOptions, seed:int, progress:bool)->tuple[Patterns, PatternSearch|None]:
@@ -329,6 +435,22 @@ def _explain(model:nn.Module, prototypes:Samples, train:Samples, explainer, seed
                          "use explainer=None")
     baselines = class_baselines(train, per_class, seed)
     return explain(model, prototypes.normalize(prototypes.x), baselines, explainer, seed=seed, device=device)
+
+# %% ../nbs/08c_study.ipynb #4eff280e
+@patch
+def against_null(
+    self:PatternStudy,
+    n_repeats:int=10, # fresh draws of four fifths of the rows
+    seed:int=0, # of the cloud
+)->pd.DataFrame: # silhouette in the embedding, mean and lowest stability
+    "The patterns' silhouette and stability beside those found with the same settings in a Gaussian cloud."
+    rows = self.patterns.embeddings.astype(np.float64)
+    cloud = np.random.default_rng(seed).multivariate_normal(rows.mean(0), np.cov(rows.T), len(rows), method="eigh")
+    both = {"these inputs": self.patterns, "Gaussian cloud": find_patterns(cloud, self.patterns.clustering, seed=seed)}
+    again = {name: found.stability(n_repeats) for name, found in both.items()}
+    table = {name: {"silhouette": found.quality.silhouette["embedding"], "stability": again[name].mean(),
+                    "lowest": again[name].min()} for name, found in both.items()}
+    return pd.DataFrame(table).T
 
 # %% ../nbs/08c_study.ipynb #17453d12
 @patch
@@ -422,6 +544,11 @@ def figures(self:PatternStudy)->dict:
         classes, names = self.inputs.classes, [f"pattern {k}" for k in patterns.labels[flat]]
         figure = new_figure(1.4 * (1 + min(4, len(classes))) + 1.2, 1.4 * len(flat) + .35)
         figures["explanations"] = self.explanation.plot(self.inputs.x[flat], classes, self.p[flat], names, fig=figure)
+    figures["cover"] = new_figure(7, 1.6)
+    plot_images(self.inputs.x[self.cover], n_cols=6, ax=figures["cover"].subplots())
+    if self.parts is not None:
+        rows = self.parts.n_parts if self.parts.separate else 1
+        figures["parts"] = self.parts.plot(self.train, fig=new_figure(8, .6 + 2.3 * rows))
     return figures | {f"card_{k}": self.card(k, fig=new_figure(8, 5.6)) for k in range(patterns.n_clusters)}
 
 # %% ../nbs/08c_study.ipynb #9441eea5

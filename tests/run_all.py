@@ -16,7 +16,7 @@ root = Path(__file__).resolve().parent.parent
 
 
 def environment() -> dict:
-    "Two notebooks at a time on two cores: one thread each; no display, no network account."
+    "Two processes at a time share the cores; no display, no network account."
     threads = str(max(1, (os.cpu_count() or 2) // 2))
     return os.environ | {"MPLBACKEND": "Agg", "WANDB_MODE": "offline", "WANDB_SILENT": "true", "PYTHONHASHSEED": "0",
                          "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -43,14 +43,14 @@ def run_notebooks(slow: bool) -> tuple[int, int]:
 
 
 def run_pytest(slow: bool) -> tuple[int, int, int]:
-    "Passed, failed and skipped tests under pytest."
+    "Passed, failed and skipped tests under pytest, the files of tests shared out over two processes."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "--durations=8", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--durations=8",
+                   f"--junitxml={report}"]
         command += [] if slow else ["-m", "not slow"]
         print(f"== {' '.join(command[1:-1] if slow else command[1:])}", flush=True)
-        env = environment() | {"OMP_NUM_THREADS": str(os.cpu_count() or 2)}
-        code = subprocess.run(command, cwd=root, env=env).returncode
+        code = subprocess.run(command, cwd=root, env=environment()).returncode
         if not report.exists(): return 0, 1, 0
         suite = ElementTree.parse(report).getroot().find("testsuite")
         total, skipped = int(suite.get("tests")), int(suite.get("skipped"))

@@ -234,6 +234,7 @@ def test_the_better_of_several_clusterers_is_taken():
     how = {"reducers": ("none",), "ranges": {"n_clusters": (2, 6), "min_cluster_size": (5, 60)}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                                       # about the edges of the ranges
-        one = [search_patterns(x, Clustering(clusterer=c, metric="euclidean"), **how).score for c in ("kmeans", "hdbscan")]
+        one = [search_patterns(x, Clustering(clusterer=c, metric="euclidean"), **how).score
+               for c in ("kmeans", "hdbscan")]
         both = search_patterns(x, Clustering(clusterer="kmeans,hdbscan", metric="euclidean"), **how)
     assert both.score == pytest.approx(max(one)) and set(both.frame["clusterer"]) == {"kmeans", "hdbscan"}

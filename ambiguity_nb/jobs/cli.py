@@ -24,6 +24,7 @@ from .. import __version__
 
 # %% ../../nbs/jobs/cli.ipynb #ccb2071d
 COMMANDS = {  # command: function, what it does
+    "audit": ("audit._command", "your data: wrong labels and what is right, copies, doubtful samples; a list and a page"),
     "demo": ("demo.demo", "scores, ambiguous images, patterns and prototypes on bundled digits, with a report"),
     "boundary": ("boundary.boundary", "find inputs that a classifier cannot decide on, in seconds, with a report"),
     "hardness": ("hardness.hardness", "score every sample of a data set by how hard it is, with a report"),
@@ -47,7 +48,7 @@ def _usage()->str:
     lines = "\n".join(f"  {name:12s} {about}" for name, (_, about) in COMMANDS.items())
     question = "which of my samples are hard, and why; what does my classifier find ambiguous?"
     return (f"ambiguity_nb {__version__}: {question}\n\n"
-            f"usage: ambiguity COMMAND [DATA] [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
+            f"usage: ambiguity COMMAND [--config FILE.yml] [--NAME VALUE ...]\n\ncommands:\n{lines}\n\n"
             "`ambiguity COMMAND --help` lists a command's settings.")
 
 # %% ../../nbs/jobs/cli.ipynb #c00bc6c3
@@ -103,9 +104,15 @@ def parse(
 )->dict[str, Any]: # arguments of the command's function
     "The arguments that some words of the command line mean."
     parser, parameters = make_parser(command), inspect.signature(_function(command)).parameters
-    flat = vars(parser.parse_args(_settled(parser, words)))
+    flat = vars(parser.parse_args(_settled(parser, _spelled_out(words))))
     return {name: _group(p.default, flat) if dataclasses.is_dataclass(p.default) else flat[name]
             for name, p in parameters.items()}
+
+# %% ../../nbs/jobs/cli.ipynb #329f6b33
+def _spelled_out(words:Sequence[str])->list[str]:
+    "A first word that is no flag is the data, and `--no-NAME` is `--NAME false`."
+    if words and not words[0].startswith("-"): words = ["--data", *words]
+    return [part for word in words for part in ([f"--{word[5:]}", "false"] if word.startswith("--no-") else [word])]
 
 # %% ../../nbs/jobs/cli.ipynb #19a20aaa
 def _group(options:Any, flat:dict[str, Any])->Any:
@@ -129,7 +136,6 @@ def _settled(parser, words:Sequence[str])->list[str]:
     "Words as the parser knows them: settings by their present names, lists in brackets, files read."
     kinds = {action.dest: str(getattr(action, "_typehint", "")) for action in parser._actions}
     trusted, settled, flag = "--trust" in words, [], ""
-    if words and not words[0].startswith("-") and "data" in kinds: words = ["--data", *words]
     for part in (part for word in words for part in _parts(word)):
         word = part
         if word.startswith("--"): word = flag = re.sub(r"^--([\w-]+)", lambda m: "--" + _word(m[1], kinds.keys()), word)

@@ -182,6 +182,12 @@ _texts = {
         "inputs by pattern; stars: prototypes."),
     "clusters": ("Where the patterns were found",
         "All ambiguous inputs in the reduced space, on its first two principal axes."),
+    "parts": ("Why it cannot decide",
+        "The least changes that would decide the inputs, as maps (red and blue: more for the one class and for the "
+        "other), the inputs, and below them the nearest training images. Several rows only where an independent "
+        "network is moved further by an edit for each part than by one edit for all."),
+    "cover": ("Twelve that stand for all",
+        "Chosen, whatever their pattern, so that they explain most of the variance of all inputs."),
     "search": ("The search",
         "Every setting that could still win. Right is better separated in the embedding, up is more stable; the star "
         "was taken."),

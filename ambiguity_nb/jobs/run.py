@@ -26,7 +26,7 @@ def settings(
 )->dict[str, Any]: # plain values by name
     "All settings of a job, flat."
     flat = {f.name: getattr(group, f.name) for group in groups for f in fields(group)} | more
-    flat.pop("data_folder", None)
+    for name in ("data_folder", "cache"): flat.pop(name, None)                # where files lie changes no result
     return {k: as_plain(getattr(v, "__qualname__", v) if callable(v) else v) for k, v in flat.items()}
 
 # %% ../../nbs/jobs/run.ipynb #bc5252a0
