@@ -121,7 +121,8 @@ def _beside(
         opinion = second_opinion(judge, x, judge_group)
         rows[name] |= {f"judge: {k}": opinion[k] for k in ("undecided", "confidence", "mass")}
     table = pd.DataFrame(rows).T
-    return table if judge is None else table.assign(distance=pd.Series(_distances(doubtful, group, models, judge, train)))
+    if judge is None: return table
+    return table.assign(distance=pd.Series(_distances(doubtful, group, models, judge, train)))
 
 # %% ../../nbs/jobs/boundary.ipynb #b9dc6bb1
 def _distances(doubtful:dict[str, torch.Tensor], group, models, judge:nn.Module, train:Samples, least:int=20)->dict:
@@ -294,8 +295,8 @@ def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
     report.draw("sheet", "At the boundary", "Images that were found, each with p, the probability of the second of its "
                 "two classes where only these count. All of them: images.npz, with a row each in boundary.parquet.",
                 lambda figure: found.plot(train, 60, 12, figure.subplots()), (10.5, 5.2))
-    report.draw("nearest", "The nearest real samples", "Framed: an image that was found. Right of it: the real training "
-                "images nearest to it in the classifier's features, with their labels.",
+    report.draw("nearest", "The nearest real samples", "Framed: an image that was found. Right of it: the real "
+                "training images nearest to it in the classifier's features, with their labels.",
                 lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 3.9))
     report.add("The first rows of the table", "Of boundary.parquet.", table=table.head(10).round(3))
 
