@@ -8,6 +8,8 @@ __all__ = ['Demo', 'demo']
 # %% ../../nbs/jobs/demo.ipynb #3c695084
 import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,13 +202,26 @@ def demo(
     train, test = (part.binary(options.pos, options.neg) for part in (everything, rest))
     folder = open_run("demo", settings(options, seed=seed), run)
     common = {"seed": seed, "device": device, "progress": progress}
-    scores = _score(folder, train, options, common)
-    found, generator = _search(folder, train, scores.model, options, common)
-    study = _study(folder, scores, found, test, options, common)
-    _logger.info("4/4 asking another network, and writing the report")
-    judge = _judge(everything, options.judge_epochs, folder, device)
-    beside = _compared(found, found.images, generator, [scores.model], judge, [0, 1], train, test, everything)
-    report = _report(folder, scores, study, beside)
-    path = report.add_settings(folder.config).write(folder.folder / "report.html")
+    with _one_thread(): path = _four_steps(folder, everything, train, test, options, common)
     folder.finish()
     return path
+
+# %% ../../nbs/jobs/demo.ipynb #cda52e7c
+def _four_steps(run:Run, everything:Samples, train:Samples, test:Samples, options:Demo, common:dict)->Path:
+    "Score, search, study, report."
+    scores = _score(run, train, options, common)
+    found, generator = _search(run, train, scores.model, options, common)
+    study = _study(run, scores, found, test, options, common)
+    _logger.info("4/4 asking another network, and writing the report")
+    judge = _judge(everything, options.judge_epochs, run, common["device"])
+    beside = _compared(found, found.images, generator, [scores.model], judge, [0, 1], train, test, everything)
+    return _report(run, scores, study, beside).add_settings(run.config).write(run.folder / "report.html")
+
+# %% ../../nbs/jobs/demo.ipynb #4118c908
+@contextmanager
+def _one_thread()->Iterator[None]:
+    "A block in which PyTorch uses one thread."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(before)
