@@ -583,11 +583,12 @@ class Source:
 
 # %% ../nbs/00b_sources.ipynb #6824076d
 def _only(samples:Samples, classes:Sequence[str])->Samples:
-    "The samples of some classes, in the order named; of two, the first becomes 1. Raises `ValueError` for unknown ones."
+    "The samples of some classes, in the order named; of two, the first becomes 1. Refuses unknown ones."
     at = [_class_index(samples, name) for name in classes]
     if len(at) == 2: return samples.binary(*at)
     if len(at) < 2 or len(set(at)) < len(at):
-        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of {list(samples.classes)}")
+        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of "
+                         f"{list(samples.classes)}")
     codes = np.full(samples.n_classes, -1)
     codes[at] = range(len(at))
     part, names = samples.subset(codes[samples.y] >= 0), [samples.classes[k] for k in at]
