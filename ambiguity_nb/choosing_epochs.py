@@ -149,7 +149,7 @@ def second_opinion(
     """What another classifier thinks of generated images.
 
     `hubris`, and among the classes in question `confidence` in [1/|C|, 1] and `entropy` in bits; `mass` in [0, 1]
-    of all its probability on them; `undecided`, the share of images that are ambiguous to it were there only those classes (`is_ambiguous`).
+    of all its probability on them; `undecided`, the share of images that are ambiguous to it were there only those.
 
     Raises `ValueError` for no images, and for classes that the judge has not.
     """

@@ -764,8 +764,8 @@ def _one_sided(models:Sequence[nn.Module], generator:nn.Module, classes:Sequence
     missing = [samples.classes[k] for k in wanted if not counts[k]]
     found = {samples.classes[k]: int(c) for k, c in enumerate(counts) if c}
     if not missing: return None
-    return (f"the generator reaches one side of the boundary only: of {n} images the classifier takes {found}, and none "
-            f"for {missing}. Train step 1 longer, or on more of these classes")
+    return (f"the generator reaches one side of the boundary: of {n} images the classifier takes {found}, and "
+            f"none for {missing}. Train step 1 longer, or on more of these classes")
 
 # %% ../nbs/06_gasten.ipynb #f9284733
 def _continued(nets:Nets, gan:Gan, device:torch.device)->Nets:

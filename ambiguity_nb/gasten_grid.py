@@ -116,7 +116,7 @@ class GastenGrid:
         starts = itertools.product(self.seeds or [0], self.starts(gan), models)
         return [_GastenCell(*start, *pair) for start in starts for pair in pairs]
 
-# %% ../nbs/06d_gasten_grid.ipynb #6204fc6b
+# %% ../nbs/06d_gasten_grid.ipynb #b5248236
 def _controls(grid:GastenGrid, models:Iterable[str], gan:Gan)->list[_GastenCell]:
     "What the cells are compared with: step 1 sampled and bisected, and alpha 0 where it is no cell already."
     if not grid.controls: return []
@@ -212,7 +212,7 @@ def _run_step1(work:_Work, seed:int)->None:
         raise ValueError(f"step-1 epochs {missing} are not saved in {str(folder)!r}, which holds {saved}; "
                          "delete it to train them again")
 
-# %% ../nbs/06d_gasten_grid.ipynb #0abdf8c0
+# %% ../nbs/06d_gasten_grid.ipynb #6d2591a6
 def _step1(gan:Gan, starts:Sequence[int])->Gan:
     "Settings of step 1: long enough, and every epoch saved that step 2 starts from."
     return replace(gan, n_epochs=max(starts), save_every=math.gcd(gan.save_every, *starts))
@@ -228,15 +228,16 @@ def _run_step2(work:_Work, cell:_GastenCell)->GanRun:
                             start_epoch=cell.step1_epoch, measures=_measures(work, cell), seed=cell.seed,
                             folder=work.folder / cell.name, **work.options(cell.name))
 
-# %% ../nbs/06d_gasten_grid.ipynb #740bfa67
+# %% ../nbs/06d_gasten_grid.ipynb #3c641947
 def _measures(work:_Work, cell:_GastenCell)->GanMeasures:
     "Measures of generators against a cell's model."
     z, reference = _fixed(work.grid, work.gan)
-    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau, z=z, reference=reference)
+    fixed = {"tau": work.grid.tau, "z": z, "reference": reference}
+    return GanMeasures(work.models[cell.model], work.samples, work.features, **fixed)
 
 # %% ../nbs/06d_gasten_grid.ipynb #e2de61f7
 def _fixed(grid:GastenGrid, gan:Gan)->tuple[torch.Tensor|None, Statistics|None]:
-    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length and files of other things."
+    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length, files of other things."
     z = None if grid.noise is None else load_noise(grid.noise, gan.z_dim)
     return z, None if grid.fid_stats is None else Statistics.load(grid.fid_stats)
 
@@ -260,7 +261,7 @@ def _made_by(work:_Work, cell:_GastenCell, kept:GanRun)->dict[str, Any]:
     with atomic_path(path) as temporary: temporary.write_text(json.dumps(result))
     return result
 
-# %% ../nbs/06d_gasten_grid.ipynb #2cedfcb6
+# %% ../nbs/06d_gasten_grid.ipynb #e7837cb5
 def _images(work:_Work, cell:_GastenCell, generator:nn.Module)->tuple[torch.Tensor, dict[str, Any]]:
     "Ambiguous images of a cell, how many, and their share of those made or searched for."
     model, n, tau, seed = work.models[cell.model], work.grid.n_generated, work.grid.tau, cell.seed + 1
@@ -270,18 +271,18 @@ def _images(work:_Work, cell:_GastenCell, generator:nn.Module)->tuple[torch.Tens
     else: made, more = generate_ambiguous(generator, model, n, tau, seed=seed), {}
     return made.images, {"ambiguous": len(made), "yield": len(made) / n, **more}
 
-# %% ../nbs/06d_gasten_grid.ipynb #8c43ab21
+# %% ../nbs/06d_gasten_grid.ipynb #eb4eb1fe
 def _numbers(measured:dict)->dict[str, float]:
     "Measures of an epoch that are columns of the table."
     return {k: measured[k] for k in ("acd", "focd", "frechet", "kid", "density", "coverage") if k in measured}
 
-# %% ../nbs/06d_gasten_grid.ipynb #2a23a6e6
+# %% ../nbs/06d_gasten_grid.ipynb #eaf2b565
 def _space(work:_Work, cell:_GastenCell)->Features:
     "Feature space of a cell's distances."
     return work.features or as_features(as_models(work.models[cell.model])[0])
 
-# %% ../nbs/06d_gasten_grid.ipynb #061c704d
-def _judged(work:_Work, cell:_GastenCell, images:torch.Tensor, generator:nn.Module, coverage:float|None)->dict[str, Any]:
+# %% ../nbs/06d_gasten_grid.ipynb #90571d9d
+def _judged(work:_Work, cell:_GastenCell, images:torch.Tensor, generator:nn.Module, coverage:float|None)->dict:
     "Distances, alarm and the judge's opinion of ambiguous images."
     space, models, enough = _space(work, cell), as_models(work.models[cell.model]), len(images) > 1
     real, alarm = space.of(work.samples), _one_sided(models, generator, None, work.samples)
@@ -299,7 +300,8 @@ def _judged(work:_Work, cell:_GastenCell, images:torch.Tensor, generator:nn.Modu
 # %% ../nbs/06d_gasten_grid.ipynb #96630d77
 def _run_cell(work:_Work, cell:_GastenCell)->dict[str, Any]:
     "A cell's row of the table."
-    row = {**vars(cell), "alpha": str(cell.alpha), "way": cell.way, "folder": cell.name}
+    folder = cell.name if cell.trained else f"seed{cell.seed}/step1"           # where its networks are
+    row = {**vars(cell), "alpha": str(cell.alpha), "way": cell.way, "folder": folder}
     try: kept, seconds = _generator_of(work, cell)
     except FloatingPointError as error: return row | {"error": str(error)}
     try: made = _made_by(work, cell, kept)
@@ -311,7 +313,7 @@ def _run_cell(work:_Work, cell:_GastenCell)->dict[str, Any]:
     found = {k: v for k, v in made.items() if k not in ("key", "seconds")}
     return {**row, "epoch": kept.epoch, "kept": kept.why, **measured, **found, "seconds": seconds}
 
-# %% ../nbs/06d_gasten_grid.ipynb #f6067a41
+# %% ../nbs/06d_gasten_grid.ipynb #457da819
 def _generator_of(work:_Work, cell:_GastenCell)->tuple[GanRun, float]:
     "The run whose generator a cell's images come from, at the epoch that is kept, and seconds of its step 2."
     if not cell.trained:
@@ -320,10 +322,10 @@ def _generator_of(work:_Work, cell:_GastenCell)->tuple[GanRun, float]:
     run = _run_step2(work, cell)
     return run.kept(work.grid.keep, work.grid.max_distance), sum(h["seconds"] for h in run.history)
 
-# %% ../nbs/06d_gasten_grid.ipynb #c86c09d9
+# %% ../nbs/06d_gasten_grid.ipynb #ffb0ec5a
 _logger = logging.getLogger(__name__)
 
-# %% ../nbs/06d_gasten_grid.ipynb #46017d10
+# %% ../nbs/06d_gasten_grid.ipynb #d0b3a22a
 def _bytes_needed(
     gan:Gan, # the training of both steps
     shape:tuple[int, int, int], # of an image
@@ -344,7 +346,7 @@ def _bytes_needed(
     return (n_seeds * (files(step1.n_epochs, step1.save_every) + (0 in starts) * epoch)
             + n_cells * files(step2_epochs, gan.save_every))
 
-# %% ../nbs/06d_gasten_grid.ipynb #3b0c663f
+# %% ../nbs/06d_gasten_grid.ipynb #f90194b9
 def _check_disk(work:_Work, n_cells:int)->None:
     "Say what a grid needs of the disk, and refuse when it is not free. Raises `OSError`."
     grid, gan, folder = work.grid, work.gan, work.folder
@@ -356,10 +358,11 @@ def _check_disk(work:_Work, n_cells:int)->None:
                  _gigabytes(needed), _gigabytes(there), _gigabytes(free))
     if missing <= free: return
     fewer = _gigabytes(_bytes_needed(replace(gan, save_every=10 * gan.save_every), *sizes))
-    raise OSError(f"the grid's files take about {_gigabytes(missing)} and {_gigabytes(free)} are free in {str(folder)!r}; "
-                  f"use another folder, or save fewer epochs: save_every={10 * gan.save_every} takes {fewer} in all")
+    raise OSError(f"the grid's files take about {_gigabytes(missing)} and {_gigabytes(free)} are free in "
+                  f"{str(folder)!r}; use another folder, or save fewer epochs: save_every={10 * gan.save_every} takes "
+                  f"{fewer} in all")
 
-# %% ../nbs/06d_gasten_grid.ipynb #f17e274e
+# %% ../nbs/06d_gasten_grid.ipynb #49735411
 def _gigabytes(n:float)->str:
     "A number of bytes in words."
     return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"
@@ -385,7 +388,7 @@ def gasten_grid(
     `way` says how images were made (an "abs 25", or one of the controls), `kept` which epoch they are from. `frechet`
     is the distance of all images; `frechet_ambiguous` that of the ambiguous ones to the real ones nearest to the
     boundary, `frechet_ambiguous_to_all` to all real ones. A cell that diverges is in the table with its `error`, a
-    generator of images that are all alike, or of one class, with an `alarm`. Raises `OSError` when the disk is too full.
+    generator of images that are all alike, or of one class, with an `alarm`. Raises `OSError` when the disk is full.
     """
     from joblib import Parallel, delayed
 

@@ -255,11 +255,11 @@ def _collapse(
     distances = [torch.nn.functional.pdist(part[rng.permutation(len(part))[:n]]) for part in (a, b)]
     typical = float(distances[1].median())
     if (ratio := float(distances[0].median()) / max(typical, 1e-300)) < .1:
-        return f"{len(a):,} images are all but one and the same: two of them differ {ratio:.2g} times as much as {_again}"
+        return f"{len(a):,} images are all but one and the same: two differ {ratio:.2g} times as much as {_again}"
     if (share := _repeated(distances[0], n, typical / 100)) > .5:
         return f"of {len(a):,} images {share:.0%} are repeated: they differ less than a hundredth of what {_again}"
     if coverage is None or coverage >= .1: return None
-    return f"the generator has collapsed: only {coverage:.1%} of the real images have a generated one near by. {_advice}"
+    return f"the generator has collapsed: only {coverage:.1%} of the real images have one of its own near by. {_advice}"
 
 # %% ../nbs/05c_generator_measures.ipynb #4a33fb03
 _advice = ("Patterns of such images mean nothing. Take an earlier epoch, another seed, a smaller weight (alpha) or a "

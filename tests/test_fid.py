@@ -108,7 +108,7 @@ def test_ambiguous_images_are_compared_with_the_nearest_real_ones(n, dims, class
 
 
 def test_the_right_real_images_change_the_ranking():
-    "Real images are two clear clouds with a few between. Images between them beat clear ones only beside the right ones."
+    "Real images are two clear clouds with a few between; images between beat clear ones only beside the right ones."
     rng = np.random.default_rng(0)
     position = np.r_[rng.choice([-4., 4.], 3600), np.zeros(400)]
     real = rng.standard_normal((4000, 5)) + position[:, None] * np.eye(5)[0]
@@ -141,7 +141,8 @@ def test_collapse_is_said_and_what_is_varied_is_not():
     rng = np.random.default_rng(0)
     real = rng.standard_normal((800, 20))
     one, few = np.repeat(real[:1], 500, 0), np.tile(real[:4], (125, 1))
-    for collapsed in (one, few, one + 1e-3 * rng.standard_normal(one.shape), one + .05 * rng.standard_normal(one.shape)):
+    noise = rng.standard_normal(one.shape)
+    for collapsed in (one, few, one + 1e-3 * noise, one + .05 * noise):
         assert "mean nothing" in _collapse(collapsed, real)
     plane = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 20))
     for varied in (real[::2], .5 * real[:300], plane, real[:5], real[:2]): assert _collapse(varied, real[300:]) is None

@@ -249,7 +249,7 @@ def test_functions_take_few_arguments():
 def test_public_names_are_few():
     counts = {name: len(measured.public_names(source)) for name, source in sources.items()}
     most = "\n".join(f"{n:4} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
-    assert sum(counts.values()) <= 200, f"{sum(counts.values())} public names:\n{most}"
+    assert sum(counts.values()) <= 220, f"{sum(counts.values())} public names:\n{most}"
 
 
 def test_a_module_defines_each_name_once():
