@@ -162,7 +162,7 @@ def from_arrays(
     return Samples(_raw_values(x), y, classes, name, None if ids is None else np.asarray(ids),
                    None if features is None else tuple(features))
 
-# %% ../nbs/00_data.ipynb #db8f9247
+# %% ../nbs/00_data.ipynb #2c0bbc2f
 def _as_array(values, name:str)->np.ndarray: # at least one axis
     "Lists, arrays and tensors as an array; refuses what is none: single values, ragged lists, sparse or masked arrays."
     if isinstance(values, torch.Tensor):
@@ -350,7 +350,7 @@ def _split_positions(samples:Samples, shares:Sequence[float], rng:np.random.Gene
     pieces = [np.split(rng.permutation(g), np.round(cuts * len(g)).astype(int)) for g in groups]
     return [np.sort(np.concatenate(piece)) for piece in zip(*pieces, strict=True)]
 
-# %% ../nbs/00_data.ipynb #21f5c7e8
+# %% ../nbs/00_data.ipynb #a3f5906e
 def _split_groups(samples:Samples, shares:Sequence[float], rng:np.random.Generator, stratified:bool)->list:
     "Sorted positions of each part, groups whole: the largest first, each to the part that lacks most of its classes."
     codes, names = pd.factorize(samples.groups)
@@ -363,7 +363,7 @@ def _split_groups(samples:Samples, shares:Sequence[float], rng:np.random.Generat
         lacking[part[group]] -= counts[group]
     return [np.flatnonzero(part[codes] == k) for k in range(len(shares))]
 
-# %% ../nbs/00_data.ipynb #78d5dc24
+# %% ../nbs/00_data.ipynb #04b6c690
 @patch
 def rows(
     self:Samples,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/00c_images.ipynb #792be33a
+# %% ../nbs/00c_images.ipynb #8acf9684
 import contextlib
 import errno
 import functools
@@ -26,13 +26,13 @@ from tqdm.auto import tqdm
 
 from .core import atomic_path
 
-# %% ../nbs/00c_images.ipynb #5ed86d87
+# %% ../nbs/00c_images.ipynb #b038aa1d
 _logger = logging.getLogger(__name__)
 
-# %% ../nbs/00c_images.ipynb #bb2d268d
+# %% ../nbs/00c_images.ipynb #5f441df9
 _most_pixels = 89_478_485
 
-# %% ../nbs/00c_images.ipynb #268046e6
+# %% ../nbs/00c_images.ipynb #770d36c9
 @dataclass(frozen=True)
 class _ImageReading:
     "How image files are read. Raises `ValueError` for settings that mean nothing."
@@ -58,7 +58,7 @@ class _ImageReading:
             raise ValueError(f"background {self.background!r} is no color; "
                              "give a name such as 'white', or '#rrggbb'") from error
 
-# %% ../nbs/00c_images.ipynb #259b94f6
+# %% ../nbs/00c_images.ipynb #2883712c
 def _stated_range(image)->tuple[float, float]|None:
     "Lowest and highest value that a file of more than 8 bits says it may hold."
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")): return 0., 65535.
@@ -66,7 +66,7 @@ def _stated_range(image)->tuple[float, float]|None:
     low, high = (float(np.min(tags.get(tag, np.nan))) for tag in (340, 341))
     return (low, high) if np.isfinite([low, high]).all() and low < high else None
 
-# %% ../nbs/00c_images.ipynb #5c457cca
+# %% ../nbs/00c_images.ipynb #10d08019
 def _eight_bits(
     image, # a PIL image of any mode
     stated:tuple[float, float]|None, # from black to white, for a file of more than 8 bits
@@ -85,7 +85,7 @@ def _eight_bits(
         raise ValueError(f"its values go from {values.min():g} to {values.max():g}, and it says {low:g} to {high:g}")
     return Image.fromarray(((values - low) * (255 / (high - low))).round().astype(np.uint8))
 
-# %% ../nbs/00c_images.ipynb #6b5d4a10
+# %% ../nbs/00c_images.ipynb #84e9d539
 def _opaque(image, background:str):
     "An image without transparency: laid on a color if it has some."
     from PIL import Image
@@ -93,7 +93,7 @@ def _opaque(image, background:str):
     if not image.has_transparency_data: return image
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image.convert("RGBA")).convert("RGB")
 
-# %% ../nbs/00c_images.ipynb #84d22346
+# %% ../nbs/00c_images.ipynb #ab4c65ef
 def _decode(path:Path, size:tuple[int, int], channels:int, reading:_ImageReading)->tuple[np.ndarray, bool]:
     "One file as uint8 [C, H, W], and whether it holds more pictures than the first."
     from PIL import Image, ImageOps
@@ -104,10 +104,12 @@ def _decode(path:Path, size:tuple[int, int], channels:int, reading:_ImageReading
         image.draft(None, (2 * max(size),) * 2)              # a large JPEG is decoded at a half, a quarter or an eighth
         ImageOps.exif_transpose(image, in_place=True)
         image = _opaque(_eight_bits(image, stated), reading.background)
-        image = image.convert("L" if channels == 1 else "RGB").resize(size[::-1], Image.Resampling.BILINEAR)
+        mode = "L" if channels == 1 else "RGB"
+        if image.mode != mode: image = image.convert(mode)
+        if image.size != size[::-1]: image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(*size, channels).transpose(2, 0, 1), more
 
-# %% ../nbs/00c_images.ipynb #a162312b
+# %% ../nbs/00c_images.ipynb #5c32febb
 def _check_pixels(image, allow_large:bool)->None:
     "Refuse an image that would unfold to more than memory can hold."
     pixels = image.size[0] * image.size[1]
@@ -115,11 +117,11 @@ def _check_pixels(image, allow_large:bool)->None:
         raise ValueError(f"it has {pixels:,} pixels, more than {_most_pixels:,}; "
                          "if it is meant to be so large, allow_large=True (--allow_large true) reads it")
 
-# %% ../nbs/00c_images.ipynb #8ac6c138
+# %% ../nbs/00c_images.ipynb #ba0831e1
 _largest_side = 224
 _gray_modes = ("1", "L", "LA", "La", "I", "F")
 
-# %% ../nbs/00c_images.ipynb #1e16fc1f
+# %% ../nbs/00c_images.ipynb #6a33d8a4
 def _header(path:Path, reading:_ImageReading)->tuple[int, int, bool]: # height, width, has color
     "What a file's header says. Raises `ValueError` for what will not be read."
     from PIL import Image
@@ -130,21 +132,21 @@ def _header(path:Path, reading:_ImageReading)->tuple[int, int, bool]: # height, 
         gray = image.mode in _gray_modes or image.mode.startswith("I;") or _gray_palette(image)
         return *image.size[::1 if _turned(image) else -1], not gray
 
-# %% ../nbs/00c_images.ipynb #88dbfcc8
+# %% ../nbs/00c_images.ipynb #78f90b89
 def _turned(image)->bool:
     "Whether height and width change places when an image that was just opened is decoded."
     # a PNG may hold its EXIF data behind its pixels, which are not read here; some Pillows turn TIFFs at once
     if image.format == "PNG" or image.getexif().get(0x0112, 1) < 5: return False
     return image.format != "TIFF" or image.size == (image.tag_v2.get(256), image.tag_v2.get(257))
 
-# %% ../nbs/00c_images.ipynb #0f24606f
+# %% ../nbs/00c_images.ipynb #eb47520c
 def _gray_palette(image)->bool:
     "Whether a palette holds shades of gray only."
     if image.mode not in ("P", "PA"): return False
     colors = np.reshape(image.getpalette("RGB"), (-1, 3))
     return bool((colors == colors[:, :1]).all())
 
-# %% ../nbs/00c_images.ipynb #c63e25ce
+# %% ../nbs/00c_images.ipynb #9463fec5
 def _decide(
     headers:np.ndarray, # [N, 3]: height, width, has color
     reading:_ImageReading, # what was asked for
@@ -161,15 +163,15 @@ def _decide(
     kept = "kept" if lowest == highest == f"{size[0]}x{size[1]}" else f"resized to {size[0]}x{size[1]}"
     return size, channels, f"{found} (height x width), {kept}, in {'color' if channels == 3 else 'gray'}"
 
-# %% ../nbs/00c_images.ipynb #495619fc
+# %% ../nbs/00c_images.ipynb #71cb8b65
 def _two(size:int|tuple[int, int])->tuple[int, int]: # height, width
     "A side, or (height, width), as two numbers."
     return (int(size),) * 2 if np.ndim(size) == 0 else tuple(int(side) for side in np.resize(size, 2))
 
-# %% ../nbs/00c_images.ipynb #8658f9b4
+# %% ../nbs/00c_images.ipynb #c6be2bf1
 _worth_keeping = 1000
 
-# %% ../nbs/00c_images.ipynb #e3a54b2d
+# %% ../nbs/00c_images.ipynb #3cc5387a
 def _kept_file(files:Sequence[Path], folder:Path, reading:_ImageReading)->Path|None:
     "Where the array of these files is, or will be; None when it is not to be kept."
     if len(files) < _worth_keeping or str(reading.cache) == "no": return None
@@ -184,7 +186,7 @@ def _kept_file(files:Sequence[Path], folder:Path, reading:_ImageReading)->Path|N
     digest = hashlib.sha256(json.dumps([1, str(folder), how, facts]).encode()).hexdigest()
     return home / f"{folder.name}-{digest[:16]}.npy"
 
-# %% ../nbs/00c_images.ipynb #55e81089
+# %% ../nbs/00c_images.ipynb #0975a46c
 def _cache_folder(reading:_ImageReading)->Path|None:
     "The folder for arrays, made if needed; None when none was named and the user's cannot be made."
     named = reading.cache or os.environ.get("AMBIGUITY_NB_CACHE")
@@ -197,7 +199,7 @@ def _cache_folder(reading:_ImageReading)->Path|None:
         return None
     return home
 
-# %% ../nbs/00c_images.ipynb #dbb8b4ba
+# %% ../nbs/00c_images.ipynb #43cc1218
 @contextlib.contextmanager
 def _place(kept:Path|None)->Iterator[Path|None]:
     "A temporary file that becomes `kept` when all went well; nothing when nothing is to be kept."
@@ -211,12 +213,12 @@ def _place(kept:Path|None)->Iterator[Path|None]:
         raise OSError(error.errno, f"{error.strerror} while images are kept in {str(kept.parent)!r}; free some space, "
                       "name another folder (cache), or keep them in memory (cache='no')") from error
 
-# %% ../nbs/00c_images.ipynb #cea9a82b
+# %% ../nbs/00c_images.ipynb #9a8fcd28
 def _describe(kept:Path, good:np.ndarray, said:list[str])->None:
     "Beside the array: which files it holds, and what was said of them."
     with atomic_path(kept.with_suffix(".json")) as path: path.write_text(json.dumps([good.tolist(), said]))
 
-# %% ../nbs/00c_images.ipynb #65af5ce8
+# %% ../nbs/00c_images.ipynb #ac043158
 def _open_kept(kept:Path)->tuple[np.ndarray, np.ndarray]|None:
     "An array that was kept, memory-mapped, and the positions of its files; None when it is not there, or not whole."
     try:
@@ -226,7 +228,7 @@ def _open_kept(kept:Path)->tuple[np.ndarray, np.ndarray]|None:
     for line in said: _logger.info("%s: %s", kept.name.rpartition("-")[0], line)
     return x, np.array(good)
 
-# %% ../nbs/00c_images.ipynb #e527fe79
+# %% ../nbs/00c_images.ipynb #2f57bea4
 def _read_images(
     files:Sequence[Path], # N image files
     folder:Path|str, # that they belong to; names in messages start there
@@ -253,7 +255,7 @@ def _read_images(
     for line in said: _logger.info("%s: %s", Path(folder).name, line)
     return (np.load(kept, mmap_mode="r") if kept else x), good
 
-# %% ../nbs/00c_images.ipynb #9af42945
+# %% ../nbs/00c_images.ipynb #d269caa2
 @contextlib.contextmanager
 def _quiet_pillow()->Iterator[None]:
     "Pillow without its own limit of pixels, which cannot be lifted for one call, and without its warnings."
@@ -267,7 +269,7 @@ def _quiet_pillow()->Iterator[None]:
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
-# %% ../nbs/00c_images.ipynb #315c793e
+# %% ../nbs/00c_images.ipynb #b7a5ca38
 def _attempt(function:Callable, path:Path, *args, **options)->Any:
     "What a function makes of a file, or the error: decoders raise errors of every kind for damaged files."
     try:
@@ -275,17 +277,17 @@ def _attempt(function:Callable, path:Path, *args, **options)->Any:
     except Exception as error:
         return error
 
-# %% ../nbs/00c_images.ipynb #cc1a4354
+# %% ../nbs/00c_images.ipynb #2cd8df94
 def _name(path:Path, folder:Path|str)->str:
     "A file as messages call it: below the folder where it lies there."
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
-# %% ../nbs/00c_images.ipynb #040fd14e
+# %% ../nbs/00c_images.ipynb #27457cc9
 def _per_block(size:tuple[int, int], channels:int)->int:
     "How many images make a block: 64 MiB, and no more than 256."
     return max(1, min(256, 2**26 // (channels * size[0] * size[1])))
 
-# %% ../nbs/00c_images.ipynb #f243dc9c
+# %% ../nbs/00c_images.ipynb #08998288
 def _blocks(pool:ThreadPoolExecutor, decode:Callable, files:list[Path], step:int, progress:bool|None)->Iterator[list]:
     "Results of a block of files after another; the next block is at work while one is looked at."
     hidden = (None if len(files) >= 1000 else True) if progress is None else not progress
@@ -298,7 +300,7 @@ def _blocks(pool:ThreadPoolExecutor, decode:Callable, files:list[Path], step:int
                 bar.update(len(results))
             before = started
 
-# %% ../nbs/00c_images.ipynb #612e8d53
+# %% ../nbs/00c_images.ipynb #bc696581
 def _collect(blocks:Iterator[list], shape:tuple[int, ...], path:Path|None)->tuple[np.ndarray|None, list]:
     "Images in memory, or in the file `path`; and of each file the error, or whether it holds more pictures."
     x, fates, n = None if path else np.empty(shape, np.uint8), [], 0
@@ -308,18 +310,19 @@ def _collect(blocks:Iterator[list], shape:tuple[int, ...], path:Path|None)->tupl
             fates += [result if isinstance(result, Exception) else result[1] for result in results]
             images = [result[0] for result in results if not isinstance(result, Exception)]
             if path: file.writelines(np.ascontiguousarray(image).data for image in images)
-            elif images: x[n:n + len(images)] = images
+            else:
+                for i, image in enumerate(images, n): x[i] = image
             n += len(images)
         if path: _write_head(file, (n, *shape[1:]))               # NumPy leaves room for another number of rows
     return (None if path else x[:n]), fates
 
-# %% ../nbs/00c_images.ipynb #cb483940
+# %% ../nbs/00c_images.ipynb #bb2bcbef
 def _write_head(file:BinaryIO, shape:tuple[int, ...])->None:
     "The header of a .npy file of uint8."
     file.seek(0)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
-# %% ../nbs/00c_images.ipynb #224f540a
+# %% ../nbs/00c_images.ipynb #1712adae
 def _without_bad(fates:list, names:list[str], positions:np.ndarray, reading:_ImageReading)->np.ndarray:
     "The positions of the files that gave no error; the others are refused, or named and left out."
     bad = [i for i, fate in enumerate(fates) if isinstance(fate, Exception)]
@@ -332,7 +335,7 @@ def _without_bad(fates:list, names:list[str], positions:np.ndarray, reading:_Ima
     _logger.warning("left out, %s", said)
     return np.delete(positions, bad)
 
-# %% ../nbs/00c_images.ipynb #b117d6f0
+# %% ../nbs/00c_images.ipynb #a7625d66
 def _why(error:Exception)->str:
     "What is wrong with a file, without the path of a machine."
     from PIL import UnidentifiedImageError
@@ -341,21 +344,21 @@ def _why(error:Exception)->str:
     if isinstance(error, OSError) and error.strerror: return error.strerror
     return str(error) or type(error).__name__
 
-# %% ../nbs/00c_images.ipynb #75a09f58
+# %% ../nbs/00c_images.ipynb #b4bebb2a
 def _said_of(fates:list, names:list[str])->list[str]:
     "That only the first of several pictures in a file was taken."
     more = [name for name, fate in zip(names, fates, strict=False) if fate is True]
     return [f"of {len(more)} files with several pictures the first was taken: {_some(more)}"] if more else []
 
-# %% ../nbs/00c_images.ipynb #d7ffad9c
+# %% ../nbs/00c_images.ipynb #c1824458
 def _some(names:Sequence, n:int=5)->str:
     "A few names, and that there are more."
     return ", ".join(map(repr, names[:n])) + (f" and {len(names) - n} more" if len(names) > n else "")
 
-# %% ../nbs/00c_images.ipynb #f77cb001
+# %% ../nbs/00c_images.ipynb #76a7dd1b
 _image_suffixes = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
-# %% ../nbs/00c_images.ipynb #3099c281
+# %% ../nbs/00c_images.ipynb #b1fbd67e
 def _suffixes()->set[str]:
     "Endings of files that are read; with pillow-heif, those of HEIC as well."
     try:
@@ -364,7 +367,7 @@ def _suffixes()->set[str]:
     register_heif_opener()
     return _image_suffixes | {".heic", ".heif"}
 
-# %% ../nbs/00c_images.ipynb #7b26e619
+# %% ../nbs/00c_images.ipynb #f516d931
 def _find_images(
     folder:Path, # with one sub-folder per class
     allow_outside:bool=False, # follow links that lead out of it
@@ -387,7 +390,7 @@ def _find_images(
     if not allow_outside: _check_links([p for p, _ in found], folder)
     return *map(list, zip(*found, strict=True)), classes
 
-# %% ../nbs/00c_images.ipynb #7b971f6d
+# %% ../nbs/00c_images.ipynb #02c1dee5
 def _check_parts(folder:Path, classes:list[str])->None:
     "Refuse a folder whose sub-folders are parts, with the classes below them."
     parts = {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -396,7 +399,7 @@ def _check_parts(folder:Path, classes:list[str])->None:
         raise ValueError(f"the sub-folders of {folder.name!r} are {classes}: parts, not classes. Read one of them, "
                          f"{classes[-1]!r} say, and name another as the test part with test=... (--test)")
 
-# %% ../nbs/00c_images.ipynb #6907dc9f
+# %% ../nbs/00c_images.ipynb #f97d3150
 def _check_links(files:Sequence[Path], folder:Path)->None:
     "Refuse files that lie elsewhere: links, and paths that lead out of the folder."
     real = os.path.realpath(folder) + os.sep
@@ -405,7 +408,7 @@ def _check_links(files:Sequence[Path], folder:Path)->None:
         raise ValueError(f"{len(outside)} of {len(files)} files lie outside of {str(folder)!r} ({_some(outside, 3)}); "
                          "if you trust this data set, allow_outside=True (--allow_outside true) reads them")
 
-# %% ../nbs/00c_images.ipynb #10dccf89
+# %% ../nbs/00c_images.ipynb #50612e98
 def _skipped(files:Sequence[Path], folder:Path)->str:
     "Files that are not read, counted by their ending, with what helps; empty when there are none."
     if not files: return ""

@@ -553,13 +553,14 @@ class Source:
         if not isinstance(self.data, (str, Path)) or not str(self.data):
             raise ValueError(f"data is {self.data!r}; expected a word such as 'mnist-5k', a file or a folder")
         object.__setattr__(self, "data", str(self.data))
-        if self.classes is not None and self.pos is not None:
-            raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
         if self.part is not None: check_choice(self.part, _parts, "part")
         check_choice(self.missing, _missing, "way with missing values")
         self._reading()
         if (self.pos is None) != (self.neg is None):
             raise ValueError(f"pos is {self.pos!r} and neg is {self.neg!r}; give both, or neither for all classes")
+        if self.classes is None: return
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        if self.pos is not None: raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
 
     def read(self,
         part:str|None=None, # another part than `self.part`
@@ -583,11 +584,12 @@ class Source:
 
 # %% ../nbs/00b_sources.ipynb #6824076d
 def _only(samples:Samples, classes:Sequence[str])->Samples:
-    "The samples of some classes, in the order named; of two, the first becomes 1. Raises `ValueError` for unknown ones."
+    "The samples of some classes, in the order named; of two, the first becomes 1; refuses unknown ones."
     at = [_class_index(samples, name) for name in classes]
     if len(at) == 2: return samples.binary(*at)
     if len(at) < 2 or len(set(at)) < len(at):
-        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of {list(samples.classes)}")
+        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of "
+                         f"{list(samples.classes)}")
     codes = np.full(samples.n_classes, -1)
     codes[at] = range(len(at))
     part, names = samples.subset(codes[samples.y] >= 0), [samples.classes[k] for k in at]
@@ -705,7 +707,7 @@ _file_readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet
 # %% ../nbs/00b_sources.ipynb #43e33c98
 def _read_both(source:Source)->tuple[Samples, Samples]:
     "The training part, which is all of `data`, and the test part from `test`."
-    alone = _replace(source, test=None, pos=None, neg=None)
+    alone = _replace(source, test=None, pos=None, neg=None, classes=None)
     train = alone.read("train" if _by_name(source.data) else "all")
     like = {"size": None, "channels": None}
     if train.is_image: like = {"size": tuple(train.shape[1:]), "channels": train.shape[0]}

@@ -25,9 +25,9 @@ from .models import check_classifier, predict_embeddings, predict_logits
 from .parts import Parts, _train_judges, _who_is_unsure, find_parts
 from .pattern_search import PatternSearch, search_patterns
 from .patterns import Clustering, Patterns, find_patterns, nearest_rows, _pattern_colors, unit_rows
-from ambiguity_nb.prototypes import (
-    PROTOTYPES, _cover, choose_prototypes, compare_prototypes, describe_prototypes, plot_map, plot_prototypes,
-    project_map)
+from .prototypes import (
+    PROTOTYPES, choose_prototypes, compare_prototypes, describe_prototypes, plot_map, plot_prototypes, project_map)
+from .prototypes import _cover
 
 # %% ../nbs/08c_study.ipynb #5256400e
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def _errors_inside(region:np.ndarray, errors:np.ndarray, confidence:np.ndarray|N
     least_sure = np.argsort(confidence, kind="stable")[:n]
     return row | {"share in least sure": errors[least_sure].sum() / max(all_wrong, 1)}
 
-# %% ../nbs/08c_study.ipynb #d143ae56
+# %% ../nbs/08c_study.ipynb #d87c3108
 def _given_confidence(
     inside:np.ndarray, # [K, M] bool, test samples in each region
     errors:np.ndarray, # [M] bool
@@ -135,7 +135,7 @@ def _given_confidence(
     differ = (1 + (spread(null) >= spread(found)).sum()) / (1 + n_draws)
     return pd.DataFrame({"expected": null.mean(0), "p given confidence": p, "holm": _holm(p)}), float(differ)
 
-# %% ../nbs/08c_study.ipynb #ea3102d0
+# %% ../nbs/08c_study.ipynb #fdd20938
 def _holm(p:np.ndarray)->np.ndarray:
     "p-values corrected for their number ([Holm 1979](https://www.jstor.org/stable/4615733))."
     order = np.argsort(p, kind="stable")
@@ -267,7 +267,7 @@ def tables(self:PatternStudy)->dict[str, pd.DataFrame]:
                                                  self.train.x)
     return tables
 
-# %% ../nbs/08c_study.ipynb #a46df0ab
+# %% ../nbs/08c_study.ipynb #dcdde74e
 def _why_tables(study:PatternStudy)->dict[str, pd.DataFrame]:
     "Who is unsure, islands, prototypes of all inputs, parts, and the real samples and errors that these lead to."
     metric, space = study.patterns.clustering.metric, study.patterns.embeddings
@@ -377,7 +377,7 @@ def _keep_ambiguous(model:nn.Module, inputs:Samples, tau:float, device)->tuple[S
                      f"{_top_two(probs).min() / 2:.2f} from a tie. Raise tau, give more inputs, or train the generator "
                      "with a larger weight on confusion (alpha)")
 
-# %% ../nbs/08c_study.ipynb #2b18a10b
+# %% ../nbs/08c_study.ipynb #606d3443
 def _why(judges, inputs:Samples, probs, embeddings, train:Samples, latent:dict, options, seed, device)->tuple:
     "Judge's table, islands, parts, and prototypes of all inputs with the variance that they explain."
     judges = _as_judges(judges, train, seed, device)
@@ -395,7 +395,7 @@ def _why(judges, inputs:Samples, probs, embeddings, train:Samples, latent:dict, 
                        n_nulls=options.n_nulls, seed=seed, device=device)
     return judged, islands, parts, cover, explained
 
-# %% ../nbs/08c_study.ipynb #10263b22
+# %% ../nbs/08c_study.ipynb #265a50ee
 def _as_judges(judges, train:Samples, seed:int, device)->list[nn.Module]:
     "Judges as given, or trained on given samples or on those of the model."
     if judges is None or isinstance(judges, Samples):
@@ -403,7 +403,7 @@ def _as_judges(judges, train:Samples, seed:int, device)->list[nn.Module]:
         return _train_judges(train if judges is None else judges, seed=seed, device=device)
     return [judges] if isinstance(judges, nn.Module) else list(judges)
 
-# %% ../nbs/08c_study.ipynb #6b644000
+# %% ../nbs/08c_study.ipynb #c7eca6ef
 def _common_pair(probs:np.ndarray, classes:Sequence[str])->tuple[tuple[str, str], np.ndarray]:
     "The two classes that most inputs lie between, in order, and the positions of these inputs."
     two = np.sort(np.argsort(-probs, axis=1, kind="stable")[:, :2], axis=1)
@@ -435,6 +435,22 @@ def _explain(model:nn.Module, prototypes:Samples, train:Samples, explainer, seed
                          "use explainer=None")
     baselines = class_baselines(train, per_class, seed)
     return explain(model, prototypes.normalize(prototypes.x), baselines, explainer, seed=seed, device=device)
+
+# %% ../nbs/08c_study.ipynb #4eff280e
+@patch
+def against_null(
+    self:PatternStudy,
+    n_repeats:int=10, # fresh draws of four fifths of the rows
+    seed:int=0, # of the cloud
+)->pd.DataFrame: # silhouette in the embedding, mean and lowest stability
+    "The patterns' silhouette and stability beside those found with the same settings in a Gaussian cloud."
+    rows = self.patterns.embeddings.astype(np.float64)
+    cloud = np.random.default_rng(seed).multivariate_normal(rows.mean(0), np.cov(rows.T), len(rows), method="eigh")
+    both = {"these inputs": self.patterns, "Gaussian cloud": find_patterns(cloud, self.patterns.clustering, seed=seed)}
+    again = {name: found.stability(n_repeats) for name, found in both.items()}
+    table = {name: {"silhouette": found.quality.silhouette["embedding"], "stability": again[name].mean(),
+                    "lowest": again[name].min()} for name, found in both.items()}
+    return pd.DataFrame(table).T
 
 # %% ../nbs/08c_study.ipynb #17453d12
 @patch

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/00d_tables.ipynb #d07d2c5f
+# %% ../nbs/00d_tables.ipynb #e5378fdc
 import csv
 import difflib
 import functools
@@ -21,16 +21,16 @@ import pandas as pd
 
 from .core import check_choice
 
-# %% ../nbs/00d_tables.ipynb #091aa7f4
+# %% ../nbs/00d_tables.ipynb #4f87d598
 _logger = logging.getLogger(__name__)
 
-# %% ../nbs/00d_tables.ipynb #7842ef32
+# %% ../nbs/00d_tables.ipynb #bcbaf96e
 _magic = {b"PK\x03\x04": "an Excel or zip file", b"\x1f\x8b": "a gzip file", b"PAR1": "a Parquet file",
           b"%PDF": "a PDF", b"\xd0\xcf\x11\xe0": "an old Excel file", b"\x93NUMPY": "a NumPy array",
           b"SQLite": "a database", b"\x80\x04": "a pickle", b"\x89PNG": "an image", b"\xff\xd8\xff": "an image"}
 _too_small = 2
 
-# %% ../nbs/00d_tables.ipynb #6388c008
+# %% ../nbs/00d_tables.ipynb #fe70eed9
 def _encoding(
     head:bytes, # the first of a file
     name:str, # of the file, for messages
@@ -46,7 +46,7 @@ def _encoding(
     if b"\0" in head: raise ValueError(f"{name!r} is no text: it holds zero bytes; save the table as CSV or Parquet")
     return "utf-8"
 
-# %% ../nbs/00d_tables.ipynb #cb7154d6
+# %% ../nbs/00d_tables.ipynb #bc110e6c
 def _separator(
     text:str, # the first lines of a file, whole lines only
     name:str, # of the file, for messages
@@ -66,7 +66,7 @@ def _separator(
     if twice: raise ValueError(f"{name!r} has several columns with the name {twice[0]!r}; give each a name of its own")
     return separator, header
 
-# %% ../nbs/00d_tables.ipynb #18881fef
+# %% ../nbs/00d_tables.ipynb #136f6132
 def _widths(text:str, separator:str)->tuple[list[int], list[str]]: # of each row, and the header
     "How many fields the rows of a text have; nothing when it cannot be read that way."
     try:
@@ -74,7 +74,7 @@ def _widths(text:str, separator:str)->tuple[list[int], list[str]]: # of each row
     except csv.Error: return [], []
     return ([len(row) for row in rows], rows[0]) if rows else ([], [])
 
-# %% ../nbs/00d_tables.ipynb #c10934c1
+# %% ../nbs/00d_tables.ipynb #5b14b329
 def _read_table(
     path:Path, # a text file with a header
     text:Sequence[str]=(), # columns that stay as they are written
@@ -102,16 +102,16 @@ def _read_table(
     if frame.isna().to_numpy().any(): _check_lengths(path, encoding, separator, len(header))
     return frame
 
-# %% ../nbs/00d_tables.ipynb #f83f9c6f
+# %% ../nbs/00d_tables.ipynb #fc0cbbd6
 _gaps = ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 
-# %% ../nbs/00d_tables.ipynb #c0c0a79a
+# %% ../nbs/00d_tables.ipynb #26323f18
 def _decimal(text:str, separator:str)->str:
     "The decimal sign: a comma where semicolons separate, and numbers with commas and none with points are there."
     comma, point = (re.search(rf"(?m)(?:^|;)\s*-?\d+{sign}\d+\s*(?:;|$)", text) for sign in (",", r"\."))
     return "," if separator == ";" and comma and not point else "."
 
-# %% ../nbs/00d_tables.ipynb #006d738f
+# %% ../nbs/00d_tables.ipynb #44f52783
 def _parse(path:Path, encoding:str, how:dict)->pd.DataFrame:
     "The table as pandas reads it; its errors in words."
     try:
@@ -127,7 +127,7 @@ def _parse(path:Path, encoding:str, how:dict)->pd.DataFrame:
         raise ValueError(f"{path.name!r} is no whole table: {_in_words(str(error))}; every row needs as many fields as "
                          "the header, and text with separators in it quotation marks") from error
 
-# %% ../nbs/00d_tables.ipynb #a4cf612d
+# %% ../nbs/00d_tables.ipynb #a0da0795
 def _in_words(error:str)->str:
     "What pandas' parser means."
     if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", error):
@@ -135,14 +135,14 @@ def _in_words(error:str)->str:
     if "EOF inside string" in error: return "a quotation mark is opened and never closed"
     return error.removeprefix("Error tokenizing data. C error: ").strip()
 
-# %% ../nbs/00d_tables.ipynb #0dffd1c3
+# %% ../nbs/00d_tables.ipynb #212f684a
 def _check_shape(frame:pd.DataFrame, name:str, header:list[str])->None:
     "Refuse a table without rows or names."
     if frame.empty: raise ValueError(f"{name!r} has a header and no rows")
     if all(re.fullmatch(r"-?\d+([.,]\d+)?(\.\d+)?", column.strip()) for column in header):
         raise ValueError(f"the first line of {name!r} holds numbers, {header[:4]}; expected the names of the columns")
 
-# %% ../nbs/00d_tables.ipynb #2ba78b40
+# %% ../nbs/00d_tables.ipynb #77fa46e7
 def _check_lengths(path:Path, encoding:str, separator:str, n:int)->None:
     "Refuse rows that are shorter than the header, which pandas fills with gaps."
     with open(path, encoding=encoding, errors="replace", newline="") as file:
@@ -152,7 +152,7 @@ def _check_lengths(path:Path, encoding:str, separator:str, n:int)->None:
                 raise ValueError(f"{path.name!r} is no whole table: line {reader.line_num} has {len(row)} fields and "
                                  f"{n} are named; every row needs as many fields as the header")
 
-# %% ../nbs/00d_tables.ipynb #95dc3a0c
+# %% ../nbs/00d_tables.ipynb #35e17b13
 def _check_classes(
     y:pd.Series, # one label per row
 )->None:
@@ -168,7 +168,7 @@ def _check_classes(
         raise ValueError(f"{known} {len(values)} different values in {n} rows ({shown}, ...); expected classes, each "
                          "of them several times. Name another column with label (--label)")
 
-# %% ../nbs/00d_tables.ipynb #89821511
+# %% ../nbs/00d_tables.ipynb #8a3803f3
 def _labels(
     y:np.ndarray, # [N] labels of any kind
 )->tuple[np.ndarray, list[str]|None]: # what `from_arrays` takes
@@ -182,7 +182,7 @@ def _labels(
     values, codes = np.unique(y.astype(np.int64), return_inverse=True)
     return codes, [str(v) for v in values]
 
-# %% ../nbs/00d_tables.ipynb #940d5b11
+# %% ../nbs/00d_tables.ipynb #fc9a526b
 def _say_alike(names:Sequence[str])->None:
     "Say which names of classes differ only in spaces or capitals."
     seen = {}
@@ -190,18 +190,18 @@ def _say_alike(names:Sequence[str])->None:
     for same in seen.values():
         if len(same) > 1: _logger.warning("the classes %s differ only in spaces or capitals", same)
 
-# %% ../nbs/00d_tables.ipynb #fe0cdc76
+# %% ../nbs/00d_tables.ipynb #ceb3220e
 _id_names = re.compile(r"(?i:(.*[ _.-])?(id|uid|uuid|guid|index|idx|row|row_?id|row_?num(ber)?|nr|key)|unnamed: \d+)"
                        r"|.*[a-z]I[Dd]")
 _label_names = re.compile(r"(.*[ _.-])?(labels?|targets?|ground_?truth|y_true|true_y)([ _.-].*)?", re.IGNORECASE)
 _date = re.compile(r"\d{4}[/-]\d{1,2}[/-]\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-](\d{2}|\d{4})( .*)?")
 
-# %% ../nbs/00d_tables.ipynb #dcbb805c
+# %% ../nbs/00d_tables.ipynb #d9b9dd9d
 def _is_text(column:pd.Series)->bool:
     "Whether a column holds text or categories: neither numbers nor truth values."
     return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
 
-# %% ../nbs/00d_tables.ipynb #b66f0771
+# %% ../nbs/00d_tables.ipynb #a3d547ae
 def _counts(
     column:pd.Series, # of a table, without gaps
 )->str|None: # what is wrong with it as a feature
@@ -211,7 +211,7 @@ def _counts(
     named = _id_names.fullmatch(str(column.name)) or str(column.name).strip() == ""
     return "is another number in every row, as an id is" if named and len(column) > 2 and column.is_unique else None
 
-# %% ../nbs/00d_tables.ipynb #ec50f42c
+# %% ../nbs/00d_tables.ipynb #40a0ba3b
 def _is_date(
     column:pd.Series, # of a table
 )->str|None:
@@ -222,7 +222,7 @@ def _is_date(
     matched = np.mean([bool(_date.fullmatch(text.strip())) for text in some])
     return f"holds dates, such as {some.iloc[0]!r}" if matched > .9 else None
 
-# %% ../nbs/00d_tables.ipynb #2760a023
+# %% ../nbs/00d_tables.ipynb #3bfa9b74
 def _is_prose(
     column:pd.Series, # of a table
 )->str|None:
@@ -238,10 +238,10 @@ def _is_prose(
             " that name image files (to read these: images=True, --images true)" if files.mean() > .9 else "")
     return None
 
-# %% ../nbs/00d_tables.ipynb #59a64443
+# %% ../nbs/00d_tables.ipynb #4bd3a884
 _plain = (str, bool, int, float, complex, np.generic, pd.Interval)
 
-# %% ../nbs/00d_tables.ipynb #1ad53f62
+# %% ../nbs/00d_tables.ipynb #1de94c0d
 def _is_nested(
     column:pd.Series, # of a table
 )->str|None:
@@ -250,7 +250,7 @@ def _is_nested(
     inside = next((type(value).__name__ for value in column.head(100) if not isinstance(value, _plain)), None)
     return f"holds values of type {inside}" if _is_text(column) and inside else None
 
-# %% ../nbs/00d_tables.ipynb #e303b0c0
+# %% ../nbs/00d_tables.ipynb #e6330357
 def _is_label(
     column:pd.Series, # of a table
     y:pd.Series, # the label
@@ -266,7 +266,7 @@ def _is_label(
         return "holds the same names as the label"
     return "is called a label" if _label_names.fullmatch(str(column.name)) else None
 
-# %% ../nbs/00d_tables.ipynb #7a223a91
+# %% ../nbs/00d_tables.ipynb #44b6cf52
 def _features(
     frame:pd.DataFrame, # one row per sample, without gaps
     label:str, # column with the class
@@ -286,16 +286,16 @@ def _features(
     if x.shape[1] == 0: raise ValueError(f"no column is left beside the label {label!r}; expected at least one feature")
     return x
 
-# %% ../nbs/00d_tables.ipynb #ff9fc993
+# %% ../nbs/00d_tables.ipynb #b374bb43
 def _complaints(column:pd.Series, y:pd.Series)->Iterator[str]:
     "What speaks against a column as a feature."
     for look in (_counts, _is_date, _is_nested, functools.partial(_is_label, y=y), _is_prose):
         if said := look(column): yield said
 
-# %% ../nbs/00d_tables.ipynb #87429c47
+# %% ../nbs/00d_tables.ipynb #c583df25
 _missing = ("refuse", "drop", "impute")
 
-# %% ../nbs/00d_tables.ipynb #9974bb45
+# %% ../nbs/00d_tables.ipynb #5098817b
 def _fill(
     frame:pd.DataFrame, # one row per sample
     missing:str="refuse", # "refuse", "drop" (rows) or "impute" (median, or the category "missing")
@@ -318,7 +318,7 @@ def _fill(
     _logger.warning("dropped %d of %d rows, which had missing values", len(frame) - len(kept), len(frame))
     return kept
 
-# %% ../nbs/00d_tables.ipynb #e81f3a8b
+# %% ../nbs/00d_tables.ipynb #3b70ccf8
 def _impute(frame:pd.DataFrame, gaps:pd.Series)->pd.DataFrame:
     "Gaps filled: numbers by the median, all else by a category of its own."
     full = {}
@@ -331,7 +331,7 @@ def _impute(frame:pd.DataFrame, gaps:pd.Series)->pd.DataFrame:
         _logger.warning("filled %d gaps of column %r with %s", gaps[name], name, what)
     return frame.assign(**full)
 
-# %% ../nbs/00d_tables.ipynb #3519c76f
+# %% ../nbs/00d_tables.ipynb #9f121d93
 def _without_infinity(frame:pd.DataFrame)->pd.DataFrame:
     "Refuse infinite numbers, and numbers that float32 cannot hold."
     for name in frame.columns:
@@ -343,7 +343,7 @@ def _without_infinity(frame:pd.DataFrame)->pd.DataFrame:
                              "3e38. Mend or drop such rows")
     return frame
 
-# %% ../nbs/00d_tables.ipynb #92de0a02
+# %% ../nbs/00d_tables.ipynb #a052a2db
 def _check_columns(
     frame:pd.DataFrame, # a table
     *columns:str|None, # that must be in it; None are passed over

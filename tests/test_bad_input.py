@@ -120,6 +120,7 @@ def people() -> pd.DataFrame: return pd.read_csv(io.StringIO(many()))
 GOOD, DARK = png(color=(200, 30, 30)), png(color=(10, 10, 10))
 TWO = {"set/a/1.png": GOOD, "set/b/1.png": DARK}             # a folder of two classes
 LIST = {"a/1.png": GOOD, "b/1.png": DARK}
+ALIKE = {f"set/a/{i}.png": png(color=(i, 9, 9)) for i in range(40)}                       # a folder of one class
 ints = np.arange(40)
 
 
@@ -506,7 +507,34 @@ COMMANDS = [  # name, files, words of the command line, words of the answer
      {"a.yml": "data: !!python/object/apply:os.getcwd []"}, ["hardness", "--config", "a.yml"],
      "is no YAML"),
     ("command, YAML names code", {"a.yml": "model: os:getcwd"}, ["hardness", "--config", "a.yml"], "add --trust"),
-    ("command, classes of gasten", TABLE, ["gasten", "--data", "t.csv", "--pos", "p", "--neg", "q"], "does not fit"),
+    ("command, classes of gasten", TABLE, ["gasten", "--data", "t.csv", "--pos", "p", "--neg", "q"], "is a table"),
+    ("audit, gaps", {"t.csv": many(c=[1, None] * 20)}, ["audit", "--data", "t.csv"], "--missing drop"),
+    ("audit, a quantity", {"t.csv": many(label=rng.normal(size=40))}, ["audit", "--data", "t.csv"], "a quantity"),
+    ("audit, images of floats", {**TWO, "set/a/bad.tif": array_image(np.eye(8, dtype=np.float32))},
+     ["audit", "--data", "set"], "'a/bad.tif': it holds floats"),
+    ("audit, image cut off", {**TWO, "set/a/bad.jpg": png(size=(99, 99), kind="jpeg")[:700]},
+     ["audit", "--data", "set"], "skip_unreadable"),
+    ("audit, a path that leads out", {"t.csv": "path,label\n../x.png,p\na/1.png,q\n", **LIST},
+     ["audit", "--data", "t.csv", "--images", "true"], "'../x.png'"),
+    ("audit, a bomb", {"a.npz": bomb()}, ["audit", "--data", "a.npz"], "more than 8"),
+    ("audit, a pickle", {"t.pkl": pickle.dumps([1])}, ["audit", "--data", "t.pkl"], "it could run code"),
+    ("audit, test not there", TABLE, ["audit", "--data", "t.csv", "--test", "u.csv"], "no file 'u.csv'"),
+    ("audit, test of other columns", {**TABLE, "u.csv": many(c=ints / 7)},
+     ["audit", "--data", "t.csv", "--test", "u.csv"], "has ['c'] besides"),
+    ("audit, no column to split by", TABLE, ["audit", "--data", "t.csv", "--split_by", "patient"], "column 'patient'"),
+    ("audit, one class", TABLE, ["audit", "--data", "t.csv", "--classes", "p"], "at least two"),
+    ("audit, probabilities not there", TABLE, ["audit", "--data", "t.csv", "--probs", "p.npy"], "p.npy"),
+    ("audit, probabilities that are objects",
+     {**TABLE, "p.npy": array_bytes(np.array([{}, 1], object))}, ["audit", "--data", "t.csv", "--probs", "p.npy"],
+     "Python objects"),
+    ("audit, weights not there", TABLE, ["audit", "--data", "t.csv", "--weights", "w.safetensors"], "w.safetensors"),
+    ("audit, weights that are text", {**TABLE, "w.safetensors": "text"},
+     ["audit", "--data", "t.csv", "--model", "tabular_mlp", "--weights", "w.safetensors"], "w.safetensors"),
+    ("audit, epochs 0", TABLE, ["audit", "--data", "t.csv", "--n_epochs", "0"], "n_epochs is 0"),
+    ("audit, one class in a folder", ALIKE, ["audit", "--data", "set", "--n_epochs", "1"], "has one class"),
+    ("hardness, one class in a folder", ALIKE,
+     ["hardness", "--data", "set", "--n_epochs", "1", "--size", "28", "--model", "cnn"], "two classes",
+     later("a folder of one class is scored in silence (a table of one class is refused when it is read)")),
     ("command, part none such", TABLE, [*SCORE, "--part", "tset"], "choose from ['train', 'test', 'all']"),
     ("command, only pos", TABLE, [*SCORE, "--pos", "p"], "give both"),
 ]

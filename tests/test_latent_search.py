@@ -122,7 +122,10 @@ def test_p_and_mass_of_a_pair_among_many_classes():
     np.testing.assert_allclose(found.probs, probs, atol=1e-5)
     np.testing.assert_allclose(found.p, probs[:, 1] / (probs[:, 1] + probs[:, 3]), atol=1e-5)
     np.testing.assert_allclose(found.mass, probs[:, 1] + probs[:, 3], atol=1e-5)
-    assert found.undecided(.02).all() and found.mass.min() < .9              # the mass does say something here
+    assert (np.abs(found.p - .5) < .02).all() and found.mass.min() < .9      # the mass does say something here
+    leads = found.probs[:, [1, 3]].max(1) >= found.probs.max(1)              # of some images another class is the first
+    assert 0 < leads.sum() < 60
+    np.testing.assert_array_equal(found.undecided(.02), leads)
     assert (found.class_a == 3).all() and (found.class_b == 1).all()
     ends = [model(Painter()(end)).argmax(1) for end in found.ends.unbind(1)]
     assert (ends[0] == 3).all() and (ends[1] == 1).all()
@@ -167,9 +170,9 @@ def test_descent_for_a_pair_and_for_a_set():
 
 
 def test_the_length_of_a_latent_is_kept():
-    wide = {prior: search_boundary(Linear(scale=1.), Painter(), n=200, how=functools.partial(SEARCHES["descend"], prior=prior))
-            for prior in (0., 1.)}
-    first = search_boundary(Linear(scale=1.), Painter(), n=200, how=lambda scene, classes, start: start)
+    search = functools.partial(search_boundary, Linear(scale=1.), Painter(), n=200)
+    wide = {prior: search(how=functools.partial(SEARCHES["descend"], prior=prior)) for prior in (0., 1.)}
+    first = search(how=lambda scene, classes, start: start)
     change = {k: (found.z.norm(dim=1) - first.z.norm(dim=1)).abs().mean() for k, found in wide.items()}
     assert change[1.] < .5 * change[0.]
 
@@ -222,7 +225,7 @@ def test_without_a_generator_an_autoencoder_is_trained():
         model[1].bias.fill_(1.6)
         model[3].weight[1, 0], model[3].weight[0, 1] = 3., 3.
     found = search_boundary(model, samples=samples, n=40)
-    assert found.undecided().all() and found.generator.z_dim == 16
+    assert found.undecided().all() and found.generator.z_dim == 32
     again = search_boundary(model, found.generator, samples=samples, n=40)
     torch.testing.assert_close(again.z, found.z)
     reconstructed = found.generator(found.generator.codes[:8]).detach()
@@ -250,7 +253,7 @@ dark.z_dim = bytes_of.z_dim = 4
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ({"model": Says(lambda x: LINEAR(x).softmax(1))}, "returns probabilities .* return logits"),
+    ({"model": Says(lambda x: LINEAR(x).softmax(1))}, "gives probabilities"),
     ({"model": Says(lambda x: LINEAR(x) / 0 * 0)}, "NaN or infinity for 16 of 16"),
     ({"model": Says(lambda x: LINEAR(x)[:, :1])}, "expected logits"),
     ({"model": cnn(2, image_size=8)}, "cannot take the generator's images"),
@@ -261,7 +264,7 @@ dark.z_dim = bytes_of.z_dim = 4
     ({"model": Linear(3), "classes": None}, "give `samples`"),
     ({"model": Linear(3), "classes": (0, 1, 2)}, "use how='descend'"),
     ({"generator": bytes_of}, "expected \\[-1, 1\\]"),
-    ({"generator": Painter(), "samples": images().replace(x=np.zeros((90, 1, 5, 5), np.float32))}, "cannot take|makes images"),
+    ({"samples": images().replace(x=np.zeros((90, 1, 5, 5), np.float32))}, "cannot take|makes images"),
     ({"samples": TABLE}, "is a table"),
     ({"generator": None, "samples": TABLE}, "is a table"),
     ({"generator": None}, "give one, or `samples`"),
@@ -269,7 +272,8 @@ dark.z_dim = bytes_of.z_dim = 4
     ({"discriminator": Says(lambda x: x), "how": "descend"}, "expected one for each"),
 ])
 def test_what_cannot_work_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message): search_boundary(**{"model": Linear(), "generator": Painter()} | arguments)
+    usual = {"model": Linear(), "generator": Painter()}
+    with pytest.raises(ValueError, match=message): search_boundary(**usual | arguments)
 
 
 def test_a_generator_without_a_length_is_refused():
@@ -290,7 +294,8 @@ def test_logarithms_of_probabilities_are_logits():
 
 def test_nothing_is_trained_for_what_cannot_work(monkeypatch):
     monkeypatch.setattr(latent_search, "_fit_autoencoder", lambda *a, **k: pytest.fail("trained"))
-    for model, classes, message in ((Says(lambda x: LINEAR(x).softmax(1)), None, "probabilities"), (LINEAR, (0, 7), "no class"),
+    softmax = Says(lambda x: LINEAR(x).softmax(1))
+    for model, classes, message in ((softmax, None, "probabilities"), (LINEAR, (0, 7), "no class"),
                                     (Linear(3), None, "gives .* classes")):
         with pytest.raises(ValueError, match=message): search_boundary(model, None, classes, samples=images())
 
@@ -315,12 +320,26 @@ def test_a_result_can_be_cut_written_and_drawn(tmp_path):
     assert found.plot(samples, n=3) is not None
 
 
-def test_the_ends_of_a_common_latent_are_shared_evenly():
-    found = search_boundary(Linear(), Painter(), n=500)
-    for end in found.ends.unbind(1):
-        times = np.unique(end.numpy(), axis=0, return_counts=True)[1]
-        assert times.max() - times.min() <= 1
-    assert len(np.unique(found.z.numpy(), axis=0)) == 500
+@pytest.mark.parametrize("generator, usual", [(Painter(), "far"), (Straight(), "near")])
+def test_straight_ways_are_short_and_no_pair_comes_twice(generator, usual):
+    def search(candidates=None):
+        def how(scene, classes, ends): return SEARCHES["bisect"](scene, classes, ends)
+        how.from_ends = True
+        if candidates: how.candidates = candidates
+        found = search_boundary(Linear(), generator, n=500, how=how)
+        assert found.undecided(.01).all() and len(np.unique(found.ends.flatten(1).numpy(), axis=0)) == 500
+        for end in found.ends.unbind(1):                                     # and no end is in all of them
+            assert np.unique(end.numpy(), axis=0, return_counts=True)[1].max() < 25
+        return float((found.ends[:, 0] - found.ends[:, 1]).norm(dim=1).mean())
+
+    length = {"far": search(1), "near": search(64)}
+    assert length["near"] < .8 * length["far"] and search() == length[usual]
+
+
+def test_a_class_that_is_hardly_made_gives_fewer_images():
+    model = Says(lambda x: torch.stack([0 * x.sum((1, 2, 3)), 9 * (x.sum((1, 2, 3)) - 9.5)], 1))
+    found = search_boundary(model, Painter(), n=40)
+    assert 0 < len(found) <= 40 and found.undecided().all() and len(np.unique(found.z.numpy(), axis=0)) == len(found)
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -401,7 +420,7 @@ def test_rows_by_id_and_pairs_of_many_classes():
 
 @pytest.mark.parametrize("arguments, message", [
     ({"samples": images()}, "holds images"),
-    ({"model": Says(lambda x: x[:, :2].softmax(1))}, "returns probabilities"),
+    ({"model": Says(lambda x: x[:, :2].softmax(1))}, "gives probabilities"),
     ({"model": Says(lambda x: x[:, :2] * torch.nan)}, "NaN or infinity"),
     ({"model": Says(lambda x: torch.tensor([[3., 0.]]).expand(len(x), 2))}, "a boundary needs rows on both sides"),
     ({"model": tabular_mlp(9, 2)}, "cannot take"),

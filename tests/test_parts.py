@@ -8,8 +8,8 @@ from torch import nn
 from ambiguity_nb.data import from_arrays
 from ambiguity_nb.islands import _dip, _dip_p_value, find_islands
 from ambiguity_nb.models import lenet, predict_embeddings, predict_logits
-from ambiguity_nb.parts import (_agreement, _copula, _evidence, _factorize, _Gate, _gate_table, _halves, _match, _mix_of,
-                                _passes, _style, _upright, _warp, _who_is_unsure, counterfactuals, find_parts)
+from ambiguity_nb.parts import (_agreement, _copula, _evidence, _factorize, _Gate, _gate_table, _halves, _match,
+                                _mix_of, _passes, _style, _upright, _warp, _who_is_unsure, counterfactuals, find_parts)
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Training, fit
 
@@ -18,12 +18,12 @@ from ambiguity_nb.training import Training, fit
 
 
 def dip_by_definition(x: np.ndarray) -> float:
-    "Half the width of the smallest band around the steps in which a curve with one peak fits, for every place of the peak."
+    "Half the width of the smallest band around the steps in which a curve with one peak fits."
     x, n, best = np.sort(x), len(x), np.inf
     low, high = np.arange(n) / n, np.arange(1, n + 1) / n
 
     def convex_gap(xs, lo, hi):
-        "The least d so that a convex curve lies between hi - d and lo + d: half the largest excess of hi over lo's hull."
+        "The least d so that a convex curve lies between hi - d and lo + d: half of what hi exceeds lo's hull."
         if len(xs) < 2: return 0.
         hull = np.array([min(lo[a] + (lo[b] - lo[a]) * (xs[i] - xs[a]) / (xs[b] - xs[a]) if b > a else lo[i]
                              for a in range(i + 1) for b in range(i, len(xs))) for i in range(len(xs))])
@@ -304,7 +304,7 @@ def study():
     train = everything.binary(7, 1)
     model = cnn(nf=2, seed=0)
     fit(model, train, Training(2), seed=0)
-    judges = _train_judges(everything.subset(slice(0, 1500)), 2, 0)
+    judges = _train_judges(everything.split((.3, .7), seed=0)[0], 2, 0)
     return judges, mix_at_half(model, train, 200, jitter=.02), train
 
 
@@ -313,14 +313,16 @@ def test_find_parts_is_whole_and_reproducible(study, tmp_path):
     found = find_parts(judges, inputs, real=train, n_nulls=9, features=predict_embeddings(judges[0], inputs))
     assert found.pair == ("1", "7") and found.ends.shape == (200, 2, 1, 28, 28)
     np.testing.assert_allclose(found.shares.sum(1), 1)
-    assert len(found.words) == 1 + found.n_parts == len(found.edits) and len(found.chosen_on) == 100
+    assert len(found.words) == 1 + found.n_parts == len(found.edits) and len(found.chosen_on) == 120
     assert np.isin(train.classes, found.pair).all()
     if not found.separate: assert "one shared reason" in repr(found)
     again = find_parts(judges, inputs, real=train, n_nulls=9, features=predict_embeddings(judges[0], inputs))
     pd.testing.assert_frame_equal(found.gate, again.gate)
     found.to_parquet(tmp_path / "parts.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "parts.parquet"), found.frame)
-    assert found.plot(train, all_parts=True).axes and "judge" in found._repr_html_()
+    assert found.plot(train, all_parts=True).axes and "log-odds moved" in found._repr_html_()
+    moved = found.gate["log-odds moved"]
+    assert moved["one edit for all"] > .5 and found.gate.p_value.min() >= .1
 
 
 def test_judges_table_counts_every_input(study):
@@ -349,3 +351,64 @@ def test_too_few_inputs_are_refused(study):
     judges, inputs, train = study
     with pytest.raises(ValueError, match="50 inputs are too few"):
         find_parts(judges, inputs.subset(slice(0, 50)), real=train)
+
+
+# --- in a study
+
+
+def test_errors_given_confidence():
+    """Errors that follow from confidence alone are no finding, however many a region holds; planted ones are."""
+    from ambiguity_nb.study import _given_confidence, _holm
+
+    rng, found = np.random.default_rng(0), []
+    confidence = rng.uniform(.5, 1, 1000)
+    inside = np.stack([confidence < .65, (confidence > .55) & (confidence < .8)])
+    for seed in range(40):
+        errors = rng.random(1000) > confidence
+        table, differ = _given_confidence(inside, errors, confidence, n_draws=99, seed=seed)
+        found.append([*table["p given confidence"], differ])
+    assert ((np.array(found) <= .05).mean(0) <= .15).all()
+    region = rng.random(1000) < .2
+    planted = (rng.random(1000) > confidence) | (region & (rng.random(1000) < .4))
+    table, differ = _given_confidence(np.stack([region, ~region]), planted, confidence, n_draws=199)
+    assert table["holm"][0] <= .01 and differ <= .01 and planted[region].sum() > 1.2 * table.expected[0]
+    np.testing.assert_allclose(_holm(np.array([.01, .04, .03])), [.03, .06, .06])
+
+
+def test_facility_location_explains_held_out_variance():
+    from ambiguity_nb.prototypes import _cover, _variance_explained, choose_prototypes
+
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(12, 20))[rng.integers(0, 12, 600)] + .1 * rng.normal(size=(600, 20))).astype(np.float32)
+    chosen, table = _cover(rows)
+    assert table["variance explained"].iloc[0] > .95 > table["variance explained"].iloc[1]
+    squared = ((rows[:, None] - rows[chosen][None]) ** 2).sum(2).min(1).sum()
+    total = ((rows - rows.mean(0)) ** 2).sum()
+    assert _variance_explained(rows, rows[chosen]) == pytest.approx(1 - squared / total, abs=1e-4)
+    first = choose_prototypes(rows, np.zeros(600, int), "facility")[0, 0]
+    assert first == ((rows[:, None].astype(np.float64) - rows[None]) ** 2).sum(2).sum(1).argmin()
+
+
+def test_study_of_found_images_says_who_and_why(study):
+    from ambiguity_nb.latent_search import search_boundary
+    from ambiguity_nb.models import cnn
+    from ambiguity_nb.patterns import Clustering
+    from ambiguity_nb.study import StudyOptions, study_patterns
+
+    judges, _, train = study
+    model = cnn(nf=2, seed=0)
+    fit(model, train, Training(2), seed=0)
+    found = search_boundary(model, None, (0, 1), n=120, samples=train)
+    options = StudyOptions(n_nulls=9, explainer=None, n_cover=5)
+    made = study_patterns(model, found, train, train, Clustering("pca", "kmeans", n_clusters=2), options, judges=judges)
+    assert len(made.inputs) > 80 and made.parts.ends.shape[0] == len(made.inputs) and len(made.cover) == 5
+    assert set(made.islands) == {"model", "judge"} and made.judged.loc["judge 0"].inputs["all"] == len(made.inputs)
+    tables = made.tables()
+    assert {"judged", "islands", "gate", "parts", "parts_regions", "cover"} <= set(tables)
+    assert {"expected", "p given confidence", "holm", "regions alike"} <= set(tables["regions"])
+    assert "reason" in repr(made) and "parts" in made.figures()
+    null = made.against_null(2)
+    assert list(null.index) == ["these inputs", "Gaussian cloud"]
+    bare = study_patterns(model, found, train, train, Clustering("pca", "kmeans", n_clusters=2), options, judges=())
+    assert bare.parts is None and bare.judged is None and set(bare.islands) == {"model"}
+    pd.testing.assert_frame_equal(bare.frame, made.frame)                            # the pipeline itself is the same

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import sys
+import threading
 import types
 
 import numpy as np
@@ -262,6 +263,20 @@ def test_blocks_of_any_size_give_the_same(many, monkeypatch):
         assert np.array_equal(from_folder(many, cache="no").x, one)
 
 
+def test_several_files_are_decoded_at_once(two, monkeypatch):
+    "As many threads meet in the decoder as there are cores (here: said to be three)."
+    meet, decode = threading.Barrier(3), image_files._decode
+
+    def together(*args, **options):
+        meet.wait(20)                                                 # breaks unless three threads come
+        return decode(*args, **options)
+
+    for i in range(4): put(two / "a" / f"m{i}.png", np.full((6, 8, 3), i, np.uint8))
+    monkeypatch.setattr(image_files, "_decode", together)
+    monkeypatch.setattr(image_files.joblib, "cpu_count", lambda: 3)
+    assert len(from_folder(two)) == 6
+
+
 # ------------------------------------------------------------------------------------------------ tables
 people = pd.DataFrame({"größe": [1.5, 2.25, 3.5, 4.75], "farbe": ["rot", "blau", "rot", "grün"],
                        "label": list("abab")})
@@ -410,6 +425,8 @@ def test_a_test_part_of_its_own_is_brought_to_the_training_part(tmp_path, two, c
     assert np.array_equal(test.scale, train.scale) and np.array_equal(test.shift, train.shift)
     assert "'c=z' are not in the training part" in caplog.text
     assert [len(source.read(part)) for part in (None, "train", "test")] == [3, 3, 2]
+    train, test = Source(source.data, test=source.test, classes=["r", "q"]).train_and_test()       # of both parts
+    assert train.classes == test.classes == ("q", "r") and (len(train), len(test)) == (2, 2)
     put(tmp_path / "other" / "b" / "1.png", np.full((30, 40), 9, np.uint8))
     train, test = Source(str(two), test=str(tmp_path / "other")).train_and_test()
     assert test.shape == train.shape == (3, 6, 8) and test.classes == ("a", "b") and list(test.y) == [1]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AuditOptions', 'Audit', 'audit']
 
-# %% ../../nbs/jobs/audit.ipynb #c1d027b2
+# %% ../../nbs/jobs/audit.ipynb #11ac1db6
 import base64
 import copy
 import hashlib
@@ -36,11 +36,11 @@ from .run import RunFolder, open_run, settings
 from ..models import build_model, predict_embeddings, predict_logits
 from ..patterns import unit_rows
 from ..scores import _builder, _knowledge
-from ..sources import Source, _by_name
+from ..sources import Source
 from ..training import Hook, Loop, Training, _make_parts, fit
 from ..verdicts import VerdictOptions, judge_samples
 
-# %% ../../nbs/jobs/audit.ipynb #142fab67
+# %% ../../nbs/jobs/audit.ipynb #87fa7c83
 @dataclass(frozen=True)
 class AuditOptions:
     "What an audit looks for. Raises `ValueError` for numbers that cannot be."
@@ -53,10 +53,10 @@ class AuditOptions:
         if not 0 < self.rate < .5: raise ValueError(f"rate is {self.rate}; expected a share between 0 and .5")
         if self.shown < 1: raise ValueError(f"shown is {self.shown}; expected at least 1")
 
-# %% ../../nbs/jobs/audit.ipynb #5258390c
+# %% ../../nbs/jobs/audit.ipynb #8e2b267f
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/audit.ipynb #11593e22
+# %% ../../nbs/jobs/audit.ipynb #820245c3
 class _Kept(Hook):
     "Keeps what trainings leave: their networks, and the mean of the epochs' probabilities."
 
@@ -83,7 +83,7 @@ class _Kept(Hook):
         "The mean over epochs and trainings."
         return (sum(self.totals) / len(self.totals) / self.n_epochs).numpy()
 
-# %% ../../nbs/jobs/audit.ipynb #13a6cfbe
+# %% ../../nbs/jobs/audit.ipynb #361dda0e
 def _estimate(
     build:Callable[[int], nn.Module], # from a seed to a network
     samples:Samples, # N samples
@@ -97,13 +97,13 @@ def _estimate(
     seconds = 2 * training.n_epochs * timed[-1]["seconds"] * len(samples) / len(rows)
     return 1.3 * seconds, 3. * samples.x.nbytes + 2e3 * len(samples) + 2e8
 
-# %% ../../nbs/jobs/audit.ipynb #82de9fed
+# %% ../../nbs/jobs/audit.ipynb #8376459e
 def _in_words(seconds:float)->str:
     "A time as people say it."
     if seconds < 90: return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
-# %% ../../nbs/jobs/audit.ipynb #f7822022
+# %% ../../nbs/jobs/audit.ipynb #c54831e3
 def _fresh(
     model:nn.Module, # any network
 )->Callable[[int], nn.Module]: # a copy with new weights, from a seed
@@ -122,7 +122,7 @@ def _fresh(
         return net
     return build
 
-# %% ../../nbs/jobs/audit.ipynb #e7288d08
+# %% ../../nbs/jobs/audit.ipynb #ff71eeeb
 def _usual_network(samples:Samples)->str:
     "What is trained where no network is named."
     if not samples.is_image: return "tabular_mlp"
@@ -130,7 +130,7 @@ def _usual_network(samples:Samples)->str:
     if samples.shape[0] > 1 and smaller >= 16: return "resnet_small"
     return "lenet" if smaller >= 12 else "cnn"
 
-# %% ../../nbs/jobs/audit.ipynb #6b0844af
+# %% ../../nbs/jobs/audit.ipynb #c734a08e
 @dataclass(eq=False)
 class _Judged:
     "What a judge says of N samples."
@@ -143,7 +143,7 @@ class _Judged:
     notes: tuple = () # what cannot be said, and why
     verdicts: Any = None # where there are some
 
-# %% ../../nbs/jobs/audit.ipynb #b0d9d515
+# %% ../../nbs/jobs/audit.ipynb #a435d171
 def _doubted(
     probs:np.ndarray, # [N, K]
     y:np.ndarray, # [N] int64
@@ -158,7 +158,7 @@ def _doubted(
     shares = probs[:, present] / probs[:, present].sum(1, keepdims=True).clip(1e-12)
     return find_label_issues(np.searchsorted(present, y), shares, filter_by="confident_learning", n_jobs=1)
 
-# %% ../../nbs/jobs/audit.ipynb #3f61ddb1
+# %% ../../nbs/jobs/audit.ipynb #5bea1f1e
 def _judge_by_training(samples:Samples, model, training:Training, options:AuditOptions, **how)->_Judged:
     "Verdicts of two trainings."
     kept = _Kept()
@@ -172,7 +172,7 @@ def _judge_by_training(samples:Samples, model, training:Training, options:AuditO
     else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #d9174b88
+# %% ../../nbs/jobs/audit.ipynb #dd6cbba1
 def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     "What saved probabilities say: [T, N, K] of every epoch, or [N, K] out of sample."
     stages = probs[None] if probs.ndim == 2 else probs
@@ -192,7 +192,7 @@ def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     note = "saved probabilities rank labels and suggest others; kinds and error rates need a training by the audit"
     return _Judged(frame, -np.mean(margins, 0), _doubted(mean, y), notes=(note,))
 
-# %% ../../nbs/jobs/audit.ipynb #d53e21db
+# %% ../../nbs/jobs/audit.ipynb #523c9cb8
 def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     "Log-odds of the label against the best other class."
     logs = np.log(np.asarray(probs, np.float64).clip(1e-12))
@@ -201,7 +201,7 @@ def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     logs[rows, y] = -np.inf
     return own - logs.max(1)
 
-# %% ../../nbs/jobs/audit.ipynb #4f4d72ce
+# %% ../../nbs/jobs/audit.ipynb #addfb39b
 def _check_probs(stages:np.ndarray, samples:Samples)->None:
     "Refuse an array that cannot hold probabilities of these samples."
     if stages.ndim != 3 or stages.shape[1:] != (len(samples), samples.n_classes):
@@ -212,7 +212,7 @@ def _check_probs(stages:np.ndarray, samples:Samples)->None:
         raise ValueError(f"values go down to {low:.3g} and rows sum to {sums.min():.3g}..{sums.max():.3g}; "
                          "expected probabilities, not logits: rows in [0, 1] that sum to 1")
 
-# %% ../../nbs/jobs/audit.ipynb #643c88fc
+# %% ../../nbs/jobs/audit.ipynb #31abbbf4
 def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.ndarray, n_epochs:int)->list[str]:
     "A sentence for every sample."
     said = []
@@ -224,7 +224,7 @@ def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.n
                     f"{mean[i, samples.y[i]]:.2f}")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #d3f776b8
+# %% ../../nbs/jobs/audit.ipynb #536dd3d1
 _order = ("mislabeled", "unusual input", "ambiguous", "unsure") # of kinds in the list
 
 
@@ -244,14 +244,14 @@ def _issues(samples:Samples, judged:_Judged)->pd.DataFrame:
     table = frame.reset_index().assign(path=_paths(samples, frame["position"]))
     return table[["id", "path", "given", "suggested", "kind", "probability", "p_value", "reason"]]
 
-# %% ../../nbs/jobs/audit.ipynb #458a3f06
+# %% ../../nbs/jobs/audit.ipynb #582ae4bd
 def _paths(samples:Samples, rows:Sequence[int])->list[str]:
     "Names of image files, where ids are such."
     ids = [str(i) for i in samples.ids[np.asarray(rows, int)]]
     endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
     return [i if samples.is_image and i.lower().endswith(endings) else "" for i in ids]
 
-# %% ../../nbs/jobs/audit.ipynb #879e6e13
+# %% ../../nbs/jobs/audit.ipynb #12b210eb
 def _class_health(
     samples:Samples, # N samples
     issues:pd.DataFrame, # findings
@@ -271,7 +271,7 @@ def _class_health(
     table["confused_with"] = said.reindex(samples.classes).fillna("")
     return table[["samples", *_order, "wrong", "low", "high", "confused_with"]]
 
-# %% ../../nbs/jobs/audit.ipynb #f67d0c52
+# %% ../../nbs/jobs/audit.ipynb #9b68d44c
 def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.DataFrame:
     "Pairs of classes by how many samples lie between them: labels doubted either way, and ambiguous samples."
     frame = judged.frame.loc[issues["id"]]
@@ -285,12 +285,12 @@ def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.Da
     table["samples"] = table["mislabeled"] + table["ambiguous"]
     return table.sort_values("samples", ascending=False, kind="stable", ignore_index=True).rename_axis(columns=None)
 
-# %% ../../nbs/jobs/audit.ipynb #8c76836b
+# %% ../../nbs/jobs/audit.ipynb #397202a3
 def _count(n:int, what:str, many:str|None=None)->str:
     "A number and its noun."
     return f"{n:,} {what if n == 1 else many or what + 's'}"
 
-# %% ../../nbs/jobs/audit.ipynb #45f26bd3
+# %% ../../nbs/jobs/audit.ipynb #1156af67
 def _summary(a:"Audit")->list[str]:
     "What was found, most important first."
     kinds, n = a.issues["kind"].value_counts(), len(a.samples)
@@ -306,11 +306,11 @@ def _summary(a:"Audit")->list[str]:
                                                 "of the test samples.")
     return said + ([] if a.fixes is None else [_fixes_in_short(a.fixes)])
 
-# %% ../../nbs/jobs/audit.ipynb #d901ff94
+# %% ../../nbs/jobs/audit.ipynb #6af40702
 _unsure_words = {True: "more were believed to be of another class, by little: look at them after the others.",
                  False: "stand out and are of no clear kind."}
 
-# %% ../../nbs/jobs/audit.ipynb #5ee66a5e
+# %% ../../nbs/jobs/audit.ipynb #5d281195
 def _how_many(a:"Audit")->str:
     "The end of the first sentence: how sure the number is."
     judged = a.judged
@@ -320,7 +320,7 @@ def _how_many(a:"Audit")->str:
     return f"{rate}. In all about {judged.total['estimate']:,.0f} are wrong ({judged.total['low']:,.0f} to " \
            f"{judged.total['high']:,.0f})."
 
-# %% ../../nbs/jobs/audit.ipynb #9980a5d3
+# %% ../../nbs/jobs/audit.ipynb #78bf459e
 def _about_duplicates(table:pd.DataFrame|None)->list[str]:
     "Sentences about copies."
     if table is None: return []
@@ -329,7 +329,7 @@ def _about_duplicates(table:pd.DataFrame|None)->list[str]:
     said = [f"{_count(len(table), 'pair')} of samples are copies of each other, {differ:,} of them with different labels."]
     return said + ([f"{_count(leaks, 'pair')} lie across training and test: the test is not independent."] if leaks else [])
 
-# %% ../../nbs/jobs/audit.ipynb #a46766ab
+# %% ../../nbs/jobs/audit.ipynb #ec10e069
 @dataclass(repr=False, eq=False)
 class Audit(Result):
     "What an audit found; made by `audit`."
@@ -349,6 +349,7 @@ class Audit(Result):
     fixes: pd.DataFrame|None = None # what mending changed, once `try_fixes` was called
     notes: tuple[str, ...] = () # what could not be said, and why
     cost: dict[str, float] = field(default_factory=dict) # seconds, estimated and taken
+    _cards: Any = None # pictures and neighbors, made when first shown
 
     @property
     def frame(self)->pd.DataFrame:
@@ -369,7 +370,7 @@ class Audit(Result):
         said = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.summary, *self.notes))
         return said + self.issues.head(10).round(3).to_html(index=False)
 
-# %% ../../nbs/jobs/audit.ipynb #dbdd9003
+# %% ../../nbs/jobs/audit.ipynb #a88020b7
 @patch
 def top(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -380,7 +381,7 @@ def top(self:Audit,
     found = self.issues[self.issues["kind"] == check_choice(kind, _order, "kind")]
     return (found if label is None else found[found["given"] == str(label)]).head(n)
 
-# %% ../../nbs/jobs/audit.ipynb #982392dd
+# %% ../../nbs/jobs/audit.ipynb #ee694041
 @patch
 def positions(self:Audit,
     ids:Sequence, # of samples
@@ -393,7 +394,7 @@ def positions(self:Audit,
                          f"{self.samples.ids[0]!r}")
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #c8a6f0b8
+# %% ../../nbs/jobs/audit.ipynb #48c70095
 @patch
 def plot(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -407,7 +408,7 @@ def plot(self:Audit,
     arrows = [f"{given} → {new}" if new else given for given, new in zip(rows["given"], rows["suggested"], strict=True)]
     return self.samples.show(self.positions(rows["id"]), titles=arrows, ax=ax)
 
-# %% ../../nbs/jobs/audit.ipynb #76688342
+# %% ../../nbs/jobs/audit.ipynb #df0a0bb9
 @patch
 def plot_classes(self:Audit,
     ax=None, # drawn on; a new figure when None
@@ -422,7 +423,7 @@ def plot_classes(self:Audit,
     ax.legend(frameon=False)
     return ax
 
-# %% ../../nbs/jobs/audit.ipynb #f2f48dea
+# %% ../../nbs/jobs/audit.ipynb #bfdc8ece
 def audit(
     samples:Samples, # N samples, with the labels to be examined
     model:str|nn.Module|Callable|np.ndarray|None=None, # as above: name, network, what builds one, or probabilities
@@ -454,7 +455,7 @@ def audit(
     found.cost["seconds"] = time.perf_counter() - start
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #5a9dd3aa
+# %% ../../nbs/jobs/audit.ipynb #3f7636f7
 def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test samples, scaled as the others
     "Refuse what cannot be audited."
     present = samples.counts()
@@ -469,7 +470,7 @@ def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test
     number = np.array([samples.classes.index(name) for name in test.classes])
     return test.replace(y=number[test.y], classes=samples.classes, shift=samples.shift, scale=samples.scale)
 
-# %% ../../nbs/jobs/audit.ipynb #387bb3c5
+# %% ../../nbs/jobs/audit.ipynb #d9a9dbab
 def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:dict)->tuple:
     "The opinion of whoever is given; the network given if it is trained; how to build another; and costs."
     if isinstance(model, np.ndarray):
@@ -484,12 +485,12 @@ def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:
     judged = _judge_by_training(samples, model, training, options, **how)
     return judged, given, build, {"estimated seconds": seconds, "estimated GB": memory / 1e9}
 
-# %% ../../nbs/jobs/audit.ipynb #a8c3d663
+# %% ../../nbs/jobs/audit.ipynb #94ae9410
 def _accuracy(model:nn.Module, samples:Samples)->float:
     "Share of right predictions."
     return float((predict_logits(model, samples).argmax(1) == samples.y).mean())
 
-# %% ../../nbs/jobs/audit.ipynb #48e57b7d
+# %% ../../nbs/jobs/audit.ipynb #41e09358
 def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     "Images that the model cannot decide on, between the two classes confused most."
     if not found.samples.is_image or found.model is None or not len(found.pairs): return
@@ -499,7 +500,7 @@ def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     try: found.boundary = search_boundary(found.model, None, pair, 24, samples=found.samples, seed=seed, device=device)
     except ValueError as error: found.notes += (f"the boundary of {pair[0]} and {pair[1]} was left out: {error}",)
 
-# %% ../../nbs/jobs/audit.ipynb #bd01bb19
+# %% ../../nbs/jobs/audit.ipynb #714ebd0d
 def _picture(
     image:np.ndarray, # [C, H, W] raw
     alt:str, # what it is, in words
@@ -521,14 +522,14 @@ def _picture(
     return {"src": f"data:image/{kind};base64,{data}", "width": picture.width * zoom, "height": picture.height * zoom,
             "alt": alt, "caption": caption, "small": small}
 
-# %% ../../nbs/jobs/audit.ipynb #e6ddc01c
+# %% ../../nbs/jobs/audit.ipynb #75274bea
 @patch
 def embeddings(self:Audit)->np.ndarray: # [N, D] float32
     "Where samples lie to the model: its penultimate features; the standardized inputs where there is no model."
     if self.model is None: return unit_rows(self.samples.normalize(self.samples.x).flatten(1).numpy(), "euclidean")
     return unit_rows(predict_embeddings(self.model, self.samples))
 
-# %% ../../nbs/jobs/audit.ipynb #a72e1571
+# %% ../../nbs/jobs/audit.ipynb #8ae17dc6
 def _nearest_of(
     embeddings:np.ndarray, # [N, D]
     y:np.ndarray, # [N] int, labels
@@ -542,20 +543,20 @@ def _nearest_of(
     distance = np.linalg.norm(embeddings[there] - embeddings[position], axis=1)
     return there[np.argsort(distance, kind="stable")[:k]]
 
-# %% ../../nbs/jobs/audit.ipynb #e6afa1c2
+# %% ../../nbs/jobs/audit.ipynb #c8d87d33
 def _columns(samples:Samples)->dict[str, list[int]]:
     "Columns of a table by name; those of one category, `column=value`, together."
     names, found = samples.features or [f"feature {i}" for i in range(samples.shape[0])], {}
     for i, name in enumerate(names): found.setdefault(name.rsplit("=", 1)[0], []).append(i)
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #9898294f
+# %% ../../nbs/jobs/audit.ipynb #51058510
 def _cell(samples:Samples, row:np.ndarray, columns:list[int])->str:
     "A number, or the value of a category."
     if len(columns) == 1: return f"{row[columns[0]]:.4g}"
     return samples.features[columns[int(np.argmax(row[columns]))]].rsplit("=", 1)[1]
 
-# %% ../../nbs/jobs/audit.ipynb #445431ec
+# %% ../../nbs/jobs/audit.ipynb #5380900d
 def _unusual_features(
     samples:Samples, # a table
     position:int, # of a row
@@ -570,10 +571,10 @@ def _unusual_features(
     return [[name, _cell(samples, row, columns[name]), *(_cell(samples, means[k], columns[name]) for k in labels)]
             for name in order]
 
-# %% ../../nbs/jobs/audit.ipynb #f3bf609c
+# %% ../../nbs/jobs/audit.ipynb #cd1c00bb
 _ASSETS = files("ambiguity_nb") / "assets"
 
-# %% ../../nbs/jobs/audit.ipynb #3cc1a4a3
+# %% ../../nbs/jobs/audit.ipynb #7d9ad26f
 @cache
 def _page_template():
     "The page's template."
@@ -582,7 +583,7 @@ def _page_template():
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_ASSETS / "audit.html").read_text(encoding="utf-8"))
 
-# %% ../../nbs/jobs/audit.ipynb #6638da6c
+# %% ../../nbs/jobs/audit.ipynb #b730e185
 def _policy(
     css:str, # as it stands in the page
     js:str, # as it stands in the page
@@ -592,7 +593,14 @@ def _policy(
     return (f"default-src 'none'; img-src data:; style-src {marks[0]}; script-src {marks[1]}; base-uri 'none'; "
             "form-action 'none'")
 
-# %% ../../nbs/jobs/audit.ipynb #7348fa50
+# %% ../../nbs/jobs/audit.ipynb #b64bae46
+def _class_means(samples:Samples)->np.ndarray: # [K, F]
+    "The mean of each class of a table; that of all rows for a class without rows."
+    whole = samples.x.mean(0)
+    return np.stack([samples.x[samples.y == k].mean(0) if (samples.y == k).any() else whole
+                     for k in range(samples.n_classes)])
+
+# %% ../../nbs/jobs/audit.ipynb #288f637a
 class _Cards:
     "Findings as the page shows them."
 
@@ -600,10 +608,7 @@ class _Cards:
         self.found, self.samples = found, found.samples
         self.doubted = found.judged.doubted
         if self.samples.is_image: self.embeddings = found.embeddings()
-        else:
-            sums = np.stack([self.samples.x[self.samples.y == k].mean(0) if (self.samples.y == k).any()
-                             else self.samples.x.mean(0) for k in range(self.samples.n_classes)])
-            self.means = sums
+        else: self.means = _class_means(self.samples)
 
     def card(self, finding:pd.Series, position:int)->dict[str, Any]:
         "One finding."
@@ -628,7 +633,16 @@ class _Cards:
                 shown.append(_picture(samples.x[i], f"the nearest sample labeled {name}", f"nearest {name}"))
         return shown
 
-# %% ../../nbs/jobs/audit.ipynb #65d15b6c
+# %% ../../nbs/jobs/audit.ipynb #ace1edbb
+@patch
+def card(self:Audit,
+    i:int, # which finding, in the order of `issues`
+)->dict[str, Any]: # given, suggested, kind, numbers, pictures or features, reason, id, path
+    "A finding as the page and `review` show it."
+    if self._cards is None: self._cards = _Cards(self)
+    return self._cards.card(self.issues.iloc[i], int(self.positions(self.issues["id"].iloc[[i]])[0]))
+
+# %% ../../nbs/jobs/audit.ipynb #6e36ecca
 def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     "Probabilities of a finding in a line."
     said = []
@@ -637,7 +651,7 @@ def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     if finding["kind"] == "mislabeled" and not pd.isna(finding["p_value"]): said.append(f"p {finding['p_value']:.2g}")
     return ", ".join(said)
 
-# %% ../../nbs/jobs/audit.ipynb #315c82a7
+# %% ../../nbs/jobs/audit.ipynb #01642baa
 def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str, Any]:
     "A table for the template; numbers keep their value to be sorted by."
     def cell(value):
@@ -649,13 +663,13 @@ def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str,
     columns = [str(name).replace("_", " ") for name in frame.columns]
     return {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows, "gallery": [], **more}
 
-# %% ../../nbs/jobs/audit.ipynb #04675e4c
+# %% ../../nbs/jobs/audit.ipynb #ca961237
 def _tables(found:Audit)->list[dict]:
     "The sections under the findings."
     return [make for make in (_classes_section(found), _pairs_section(found), _duplicates_section(found),
                               _boundary_section(found), _fixes_section(found)) if make is not None]
 
-# %% ../../nbs/jobs/audit.ipynb #b54c55a4
+# %% ../../nbs/jobs/audit.ipynb #09241289
 def _classes_section(found:Audit)->dict:
     "The health of each class."
     known = found.classes["wrong"].notna().any()
@@ -666,14 +680,14 @@ def _classes_section(found:Audit)->dict:
     table[["wrong", "low", "high"]] = table[["wrong", "low", "high"]].astype(float).round(4)
     return _table("classes", "Classes", text, table if known else table.drop(columns=["wrong", "low", "high"]))
 
-# %% ../../nbs/jobs/audit.ipynb #47a63d86
+# %% ../../nbs/jobs/audit.ipynb #93031d1c
 def _pairs_section(found:Audit)->dict|None:
     "Classes that are confused."
     if not len(found.pairs): return None
     return _table("pairs", "Classes that are confused", "Samples between two classes: labels doubted either way, and "
                   "ambiguous samples.", found.pairs.head(30))
 
-# %% ../../nbs/jobs/audit.ipynb #85e39e12
+# %% ../../nbs/jobs/audit.ipynb #06c864f8
 def _duplicates_section(found:Audit, most:int=40)->dict|None:
     "Copies, and what they look like."
     if found.duplicates is None: return None
@@ -683,7 +697,7 @@ def _duplicates_section(found:Audit, most:int=40)->dict|None:
     gallery = [_pair_pictures(found, row) for _, row in table.head(most).iterrows()] if found.samples.is_image else []
     return _table("duplicates", "Copies", text, table.head(most), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #81fd6e2b
+# %% ../../nbs/jobs/audit.ipynb #20f31b57
 def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     "Both samples of a pair."
     parts = [(found.samples, row["a"], row["label_a"]),
@@ -693,7 +707,7 @@ def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     labels = row["label_a"] if not row["different_labels"] else f"{row['label_a']} and {row['label_b']}"
     return {"pictures": shown, "caption": f"{labels}: {row['a']}, {row['b']}"}
 
-# %% ../../nbs/jobs/audit.ipynb #f74719ef
+# %% ../../nbs/jobs/audit.ipynb #919af05d
 def _boundary_section(found:Audit)->dict|None:
     "Images that the model cannot decide on."
     if found.boundary is None: return None
@@ -706,19 +720,19 @@ def _boundary_section(found:Audit)->dict|None:
             "can, the model needs more such samples.")
     return _table("boundary", "Where the model wavers", text, pd.DataFrame(), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #fee574d6
+# %% ../../nbs/jobs/audit.ipynb #7c0f4f88
 def _fixes_section(found:Audit)->dict|None:
     "What acting on the list did."
     if found.fixes is None: return None
     return _table("fixes", "Does mending help?", " ".join(_about_fixes(found.fixes)), found.fixes.round(4))
 
-# %% ../../nbs/jobs/audit.ipynb #c04dc936
+# %% ../../nbs/jobs/audit.ipynb #0dc2a991
 @patch
 def html(self:Audit)->str: # a whole page
     "The page."
     css, js = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("audit.css", "audit.js"))
-    shown, cards = self.issues.head(self.options.shown), _Cards(self)
-    findings = [cards.card(row, i) for (_, row), i in zip(shown.iterrows(), self.positions(shown["id"]), strict=True)]
+    shown = self.issues.head(self.options.shown)
+    findings = [self.card(i) for i in range(len(shown))]
     tables, kinds = _tables(self), shown["kind"].value_counts().reindex(_order).dropna().astype(int)
     sections = [("findings", "Findings"), *((t["id"], t["heading"]) for t in tables), ("about", "How this was made")]
     return _page_template().render(
@@ -726,7 +740,7 @@ def html(self:Audit)->str: # a whole page
         findings_text=_findings_text(self), kinds=list(kinds.items()), notes=self.notes, facts=_facts(self), css=css, js=js,
         classes=[c for c in self.samples.classes if c in set(shown["given"])], policy=_policy(css, js), version=__version__)
 
-# %% ../../nbs/jobs/audit.ipynb #ae0db52d
+# %% ../../nbs/jobs/audit.ipynb #ff45dbaf
 def _findings_text(found:Audit)->str:
     "What stands above the findings."
     n, shown = len(found.issues), min(len(found.issues), found.options.shown)
@@ -735,17 +749,18 @@ def _findings_text(found:Audit)->str:
             if found.samples.is_image else "Under each are the features that are farthest from the usual of its label.")
     return f"{some}{what} A suggestion is the class that the model believed most over its training, and how much."
 
-# %% ../../nbs/jobs/audit.ipynb #eecfad15
+# %% ../../nbs/jobs/audit.ipynb #1d0521d0
 def _facts(found:Audit)->list[tuple[str, str]]:
     "Rows of the table at the end of the page."
     t, s = found.training, found.samples
     facts = [("samples", f"{len(s):,} {'images' if s.is_image else 'rows'} of shape {s.shape}, {s.n_classes} classes"),
              ("networks", f"{len(found.judged.models)} trained, {t.n_epochs} epochs, learning rate {t.lr:g}"
-              if found.judged.models else "none: the probabilities were given"),
-             ("share of right labels among the doubted, at most", f"{found.options.rate:.0%}")]
+              if found.judged.models else "none: the probabilities were given")]
+    if found.judged.wrong is not None:
+        facts.append(("share of right labels among the doubted, at most", f"{found.options.rate:.0%}"))
     return facts + [(name, f"{value:,.1f}") for name, value in found.cost.items()]
 
-# %% ../../nbs/jobs/audit.ipynb #ef35ddac
+# %% ../../nbs/jobs/audit.ipynb #1fa1bc05
 @patch
 def write(self:Audit,
     folder:str|Path, # made if needed
@@ -759,7 +774,7 @@ def write(self:Audit,
     with atomic_path(folder / "report.html") as path: path.write_text(self.html(), encoding="utf-8")
     return folder / "report.html"
 
-# %% ../../nbs/jobs/audit.ipynb #a64e7b28
+# %% ../../nbs/jobs/audit.ipynb #1cab3586
 def _as_json(found:Audit)->dict[str, Any]:
     "Everything that the page says, without pictures."
     tables = {"issues": found.issues, "classes": found.classes.reset_index(), "pairs": found.pairs,
@@ -769,7 +784,7 @@ def _as_json(found:Audit)->dict[str, Any]:
     return as_plain({"name": found.samples.name, "samples": len(found.samples), "classes_of_labels": found.samples.classes,
                      "summary": found.summary, "notes": found.notes, "cost": found.cost, **rows})
 
-# %% ../../nbs/jobs/audit.ipynb #815fb69c
+# %% ../../nbs/jobs/audit.ipynb #3c3f8038
 def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:Training, seed:int, device)->nn.Module:
     "A network trained as `fit` does, each sample's loss multiplied by its weight."
     net, weights = net.to(device), torch.from_numpy(weights.astype(np.float32)).to(device)
@@ -788,10 +803,10 @@ def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:T
         Loop(epoch, net, samples).run(training.n_epochs)
     return net
 
-# %% ../../nbs/jobs/audit.ipynb #b5816242
+# %% ../../nbs/jobs/audit.ipynb #b1ca40f8
 _WAYS = Registry("way to mend")
 
-# %% ../../nbs/jobs/audit.ipynb #5a380086
+# %% ../../nbs/jobs/audit.ipynb #411a2dac
 @_WAYS.register("relabel")
 def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples with other labels at some rows."
@@ -799,14 +814,14 @@ def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarr
     y[rows] = labels[rows]
     return samples.replace(y=y), np.ones(len(samples))
 
-# %% ../../nbs/jobs/audit.ipynb #03fd1745
+# %% ../../nbs/jobs/audit.ipynb #c4196133
 @_WAYS.register("drop")
 def _drop(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples without some rows."
     kept = np.setdiff1d(np.arange(len(samples)), rows)
     return samples.subset(kept), np.ones(len(kept))
 
-# %% ../../nbs/jobs/audit.ipynb #43d5d46c
+# %% ../../nbs/jobs/audit.ipynb #fd339174
 @_WAYS.register("down-weight")
 def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Weights: at some rows the probability that the label is right."
@@ -814,7 +829,7 @@ def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.n
     weights[rows] = right[rows]
     return samples, weights
 
-# %% ../../nbs/jobs/audit.ipynb #4df79afc
+# %% ../../nbs/jobs/audit.ipynb #28cd982c
 @dataclass(eq=False)
 class _Mending:
     "What is to be changed, and what to compare it with."
@@ -828,7 +843,7 @@ class _Mending:
         others = np.setdiff1d(np.arange(n), self.rows)
         return np.random.default_rng(seed).choice(others, min(len(self.rows), len(others)), replace=False)
 
-# %% ../../nbs/jobs/audit.ipynb #c76756ce
+# %% ../../nbs/jobs/audit.ipynb #a5c02634
 def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_Mending, np.ndarray]:
     "By the suggestions, or by a person's decisions; and the positions to drop in any case."
     samples, frame = found.samples, found.judged.frame
@@ -845,13 +860,13 @@ def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_
     rows = np.flatnonzero(changed[kept])
     return _Mending(rows, labels[kept], right[kept], predicted[kept]), np.flatnonzero(drop[kept])
 
-# %% ../../nbs/jobs/audit.ipynb #45104511
+# %% ../../nbs/jobs/audit.ipynb #e21197b3
 def _right_after(build, samples:Samples, weights:np.ndarray, test:Samples, training:Training, seed:int, device)->np.ndarray:
     "Which held-out samples a network is right for, [M] bool, trained with weights."
     net = _fit_weighted(build(seed), samples, weights, training, seed, device)
     return predict_logits(net, test).argmax(1) == test.y
 
-# %% ../../nbs/jobs/audit.ipynb #1a51c299
+# %% ../../nbs/jobs/audit.ipynb #a4f99464
 def _interval(
     difference:np.ndarray, # [S, M], by seed and held-out sample: right after minus right before
     draws:int=2000, # of seeds and samples, with replacement
@@ -865,7 +880,7 @@ def _interval(
     low, high = np.quantile(means, [.025, .975])
     return float(difference.mean()), float(low), float(high)
 
-# %% ../../nbs/jobs/audit.ipynb #2f0a6549
+# %% ../../nbs/jobs/audit.ipynb #9bab2fca
 @patch
 def try_fixes(self:Audit,
     ways:Sequence[str]=("relabel", "drop", "down-weight"), # what to do with doubted samples
@@ -899,7 +914,7 @@ def try_fixes(self:Audit,
     self.fixes = pd.DataFrame(rows)
     return self.fixes
 
-# %% ../../nbs/jobs/audit.ipynb #3858630f
+# %% ../../nbs/jobs/audit.ipynb #e84d277c
 def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np.ndarray, dropped:np.ndarray)->tuple:
     "Samples and weights after mending, without what a person dropped."
     samples, weights = _WAYS.resolve(way)(train, rows, labels, mending.right)
@@ -907,7 +922,7 @@ def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np
     left = np.setdiff1d(np.arange(len(samples)), dropped)
     return samples.subset(left), weights[left]
 
-# %% ../../nbs/jobs/audit.ipynb #9b50aabc
+# %% ../../nbs/jobs/audit.ipynb #45dc1f28
 def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndarray, start:float)->dict[str, Any]:
     "A row of the table."
     row = {"way": way, "changed": n, "accuracy": before.mean(), "after": after.mean()}
@@ -917,14 +932,14 @@ def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndar
     row["helps"] = row["gain_low"] > 0 and row["over_random_low"] > 0
     return row | {"seconds": time.perf_counter() - start}
 
-# %% ../../nbs/jobs/audit.ipynb #d712a01a
+# %% ../../nbs/jobs/audit.ipynb #faca8caf
 def _held_out(found:Audit, seed:int)->tuple[np.ndarray, Samples]: # positions to train on, and what to test on
     "The test samples of the audit, or a fifth of the samples."
     if found.test is not None: return np.arange(len(found.samples)), found.test
     kept, out = (np.sort(v) for v in _split_positions(found.samples, (.8, .2), np.random.default_rng(seed), True))
     return kept, found.samples.subset(out)
 
-# %% ../../nbs/jobs/audit.ipynb #b5997889
+# %% ../../nbs/jobs/audit.ipynb #e28294a3
 def _read_fixed(
     fixed:str|Path|pd.DataFrame, # decisions
     found:Audit, # what they are about
@@ -943,7 +958,7 @@ def _read_fixed(
         raise ValueError(f"label {unknown[0]!r} of the decisions is no class; there are {list(found.samples.classes)}")
     return pd.Series(labels.to_numpy(), [by_text[str(i)] for i in table["id"]])
 
-# %% ../../nbs/jobs/audit.ipynb #a4789a9e
+# %% ../../nbs/jobs/audit.ipynb #d1f10b06
 def _about_fixes(fixes:pd.DataFrame)->list[str]:
     "What a table of fixes says, also when it says that nothing helps."
     said = []
@@ -954,7 +969,7 @@ def _about_fixes(fixes:pd.DataFrame)->list[str]:
         said.append(f"To {row['way']} {row['changed']:,} samples: {change}; {chance}; {verdict}.")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #96522547
+# %% ../../nbs/jobs/audit.ipynb #40b7e197
 def _fixes_in_short(fixes:pd.DataFrame)->str:
     "The same in one sentence."
     helping = fixes[fixes["helps"]]
@@ -963,7 +978,7 @@ def _fixes_in_short(fixes:pd.DataFrame)->str:
     return (f"Mending helps: to {best['way']} {best['changed']:,} samples gives {100 * best['gain']:+.1f} points of "
             f"accuracy on held-out samples (as many at random: {100 * best['gain_random']:+.1f}).")
 
-# %% ../../nbs/jobs/audit.ipynb #9fc53ae2
+# %% ../../nbs/jobs/audit.ipynb #1a3fbd5e
 def _command(
     source:Source=Source(), # which data
     network:UserModel=UserModel(), # which model judges
@@ -971,7 +986,6 @@ def _command(
     training:Training=Training(n_epochs=15), # how to train
     run:RunFolder=RunFolder(), # where the files go
     *,
-    test:str|None=None, # held-out data, named as --data is: leaks are looked for, and fixes tried on them
     probs:Path|None=None, # .npy of saved probabilities [T, N, K] of every epoch, or [N, K] out of sample
     fixes:bool=False, # also retrain with the doubted samples mended, beside as many at random
     fixed:Path|None=None, # decisions (decisions.csv, or issues.csv with a column `label`) to retrain with
@@ -984,9 +998,9 @@ def _command(
     Raises `ValueError` for what does not fit, before anything is written.
     """
     everything = replace(source, pos=None, neg=None, classes=None).read()
-    samples, held_out = source._two(everything), _read_test(source, test)
+    samples, held_out = source._two(everything), _read_test(source)
     judge = _judge_of(network, samples, everything, probs)
-    given = settings(source, network, options, training, test=test, probs=probs, seed=seed)
+    given = settings(source, network, options, training, probs=probs, seed=seed)
     folder = open_run("audit", given, run)
     found = audit(samples, judge, options, training, test=held_out, seed=seed, device=device,
                   folder=folder.folder / "checkpoints", progress=progress)
@@ -997,7 +1011,7 @@ def _command(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/audit.ipynb #3baee64e
+# %% ../../nbs/jobs/audit.ipynb #8ea03d36
 def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     "Fixes, where there is something to mend."
     try: found.try_fixes(fixed=fixed, seed=seed, device=device)
@@ -1007,14 +1021,12 @@ def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     else:
         for sentence in _about_fixes(found.fixes): _logger.info(sentence)
 
-# %% ../../nbs/jobs/audit.ipynb #a5cc72de
-def _read_test(source:Source, test:str|None)->Samples|None:
-    "Held-out samples, read as the training samples are."
-    if test is None: return None
-    whole = replace(source, data=test, part="test" if _by_name(test) else None)
-    return whole.read()
+# %% ../../nbs/jobs/audit.ipynb #b57307e1
+def _read_test(source:Source)->Samples|None:
+    "Held-out samples: leaks are looked for among them, and fixes tried on them."
+    return None if source.test is None else source.read("test")
 
-# %% ../../nbs/jobs/audit.ipynb #190a3e56
+# %% ../../nbs/jobs/audit.ipynb #02249b0c
 def _judge_of(network:UserModel, samples:Samples, everything:Samples, probs:Path|None):
     "What `audit` takes as its model."
     if probs is not None: return np.load(probs, mmap_mode="r", allow_pickle=False)

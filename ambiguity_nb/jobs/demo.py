@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from ..data import Samples, plot_images
 from ..generator_measures import is_ambiguous
@@ -64,7 +65,7 @@ def _log(run:Run, phase:str)->Log:
     return Log(functools.partial(run.log, phase=phase))
 
 # %% ../../nbs/jobs/demo.ipynb #e9c2961e
-def _search(run:Run, train:Samples, model:torch.nn.Module, options:Demo, common:dict)->tuple[BoundarySet, torch.nn.Module]:
+def _search(run:Run, train:Samples, model:nn.Module, options:Demo, common:dict)->tuple[BoundarySet, nn.Module]:
     "2. Learn what the digits look like, then search between their codes for images at the classifier's boundary."
     _logger.info("2/4 training an autoencoder (%d updates), then searching the boundary", options.n_updates)
     where = {"seed": common["seed"], "device": common["device"]}
@@ -98,9 +99,9 @@ def _report(run:Run, scores:Characterization, study:PatternStudy, beside:pd.Data
                "images found at the boundary": f"{found:,}", "patterns": f"{study.patterns.n_clusters}",
                "silhouette of the patterns (embedding)": f"{study.patterns.quality.loc['embedding', 'silhouette']:.2f}"}
     report = Report(f"Is it a {pos} or a {neg}?",
-        f"A small classifier learned to tell {pos} from {neg}. Which training images did it find hard, and which images "
-        f"can it not decide on? It was unsure of {len(unsure)} of {len(test)} real test images; a search between images "
-        f"found {found:,} more.", numbers, run)
+        f"A small classifier learned to tell {pos} from {neg}. Which training images did it find hard, and which "
+        f"images can it not decide on? It was unsure of {len(unsure)} of {len(test)} real test images; a search "
+        f"between images found {found:,} more.", numbers, run)
     _draw_patterns(report, study, beside, tau)
     _draw_scores(report, scores)
     if len(unsure): _draw_unsure(report, test, unsure, p_test, tau)
@@ -111,10 +112,11 @@ def _draw_patterns(report:Report, study:PatternStudy, beside:pd.DataFrame, tau:f
     "Images that were found, patterns, map, cards, regions."
     pos, sizes, figures = study.train.classes[1], study.patterns.sizes(), study.figures()
     report.draw("found", "What the classifier cannot decide",
-        f"Images on the way from a {study.train.classes[0]} to a {pos}, where the classifier changes its mind: above each, p, "
-        f"the probability that it gives to “{pos}”. An autoencoder, a network that learned to draw digits from "
-        "a few numbers, draws the way between the codes of two real images; halving it twelve times finds the place. The more of "
-        "them a person cannot decide on either, the more the ambiguity is in the digits and not in the classifier alone.",
+        f"Images on the way from a {study.train.classes[0]} to a {pos}, where the classifier changes its mind: above "
+        f"each, p, the probability that it gives to “{pos}”. An autoencoder, a network that learned to draw digits "
+        "from a few numbers, draws the way between the codes of two real images; halving it twelve times finds the "
+        "place. The more of them a person cannot decide on either, the more the ambiguity is in the digits and not in "
+        "the classifier alone.",
         lambda f: _in_order(study, f.subplots()), (9, 4.7))
     report.add("Is it the boundary, and is it realistic?", _beside_words, table=beside.astype(float).round(3))
     report.draw("prototypes", "Patterns and their prototypes",

@@ -85,7 +85,8 @@ def _bundled_pair(source:Source)->Source:
 def _check_two_classes(samples:Samples)->None:
     "Refuse a table, and more classes than two."
     if not samples.is_image:
-        raise ValueError(f"{samples.name!r} is a table and a GAN makes images; for tables there is `ambiguity boundary`")
+        raise ValueError(f"{samples.name!r} is a table and a GAN makes images; for tables there is "
+                         "`ambiguity boundary`")
     if samples.n_classes != 2:
         raise ValueError(f"{samples.name!r} has {samples.n_classes} classes and GASTeN works between two; name them, "
                          f"such as --classes {','.join(samples.classes[:2])}, of {list(samples.classes)}")
@@ -133,7 +134,8 @@ def _add_table(report:Report, done:pd.DataFrame, grid:GastenGrid)->None:
     same = [c for c in ("seed", "step1_epoch", "model") if done[c].nunique() == 1]
     words = {"step1_epoch": "from epoch", "kept": "why this epoch", "frechet_ambiguous": "of the ambiguous",
              "frechet_ambiguous_to_all": "of the ambiguous, to all", "frechet_ambiguous_low": "from",
-             "frechet_ambiguous_high": "to"} | {k: k.replace("judge_", "judge: ") for k in done if k.startswith("judge_")}
+             "frechet_ambiguous_high": "to"}
+    words |= {k: k.replace("judge_", "judge: ") for k in done if k.startswith("judge_")}
     table = done.sort_values("confusion", key=lambda c: c != "step1", kind="stable").set_index("way")
     table = table.drop(columns=["folder", "error", "alarm", "confusion", "alpha", *same], errors="ignore")
     report.add("Every run and its controls", _table_words.format(n=f"{grid.n_generated:,}", tau=grid.tau),
@@ -141,20 +143,21 @@ def _add_table(report:Report, done:pd.DataFrame, grid:GastenGrid)->None:
 
 # %% ../../nbs/jobs/gasten.ipynb #3e171e7a
 _table_words = (
-    "Ambiguous images among {n} generated, within {tau} of one half. Controls: “step 1, sampled” is the generator before step 2, "
-    "“step 1, bisected” the same searched for the boundary (at most 1,000 images; its yield is the share that it found), and "
-    "“alpha 0” a step 2 without the confusion loss. What step 2 is worth is what it has over these. Why this epoch: how the "
-    "epoch was chosen that the images are from. Fréchet distances, lower is more like the real images: of all images; of the "
-    "ambiguous to as many real ones, those nearest to the boundary; of the ambiguous to all real ones, which are sure and so "
-    "say little. The judge, a network of all classes that took no part, says how sure it is between the two (confidence, "
-    "entropy in bits), how much of its probability is on them (mass), and of how many images it is undecided.")
+    "Ambiguous images among {n} generated, within {tau} of one half. Controls: “step 1, sampled” is the generator before "
+    "step 2, “step 1, bisected” the same searched for the boundary (at most 1,000 images; its yield is the share that it "
+    "found), and “alpha 0” a step 2 without the confusion loss. What step 2 is worth is what it has over these. Why this "
+    "epoch: how the epoch was chosen that the images are from. Fréchet distances, lower is more like the real images: of "
+    "all images; of the ambiguous to as many real ones, those nearest to the boundary; of the ambiguous to all real "
+    "ones, which are sure and so say little. The judge, a network of all classes that took no part, says how sure it is "
+    "between the two (confidence, entropy in bits), how much of its probability is on them (mass), and of how many "
+    "images it is undecided.")
 
 # %% ../../nbs/jobs/gasten.ipynb #63183aeb
 def _add_alarms(report:Report, table:pd.DataFrame)->None:
     "Generators whose images should not be used."
     found = table[table["alarm"].notna()].set_index("folder")
-    report.add("Beware", "Images of these generators are all alike, or of one class only. Their numbers in the other tables mean "
-               "little.", table=found[["way", "alarm"]])
+    report.add("Beware", "Images of these generators are all alike, or of one class only. Their numbers in the other "
+               "tables mean little.", table=found[["way", "alarm"]])
 
 # %% ../../nbs/jobs/gasten.ipynb #d6130685
 def _add_model(report:Report, name:str, model, train:Samples, rows:pd.DataFrame, grid:GastenGrid)->None:
@@ -169,7 +172,8 @@ def _add_model(report:Report, name:str, model, train:Samples, rows:pd.DataFrame,
     chosen = _most_realistic(rows, distance)
     cell, epoch = chosen["folder"], int(chosen["epoch"])
     report.add(f"From epoch to epoch: {name}", f"Images of {cell} from the same noise, one row for each epoch, in "
-               f"order of p. Epoch {epoch} was kept: {chosen['kept']}. The folder `figures` has the other runs.", shown[cell])
+               f"order of p. Epoch {epoch} was kept: {chosen['kept']}. The folder `figures` has the other runs.",
+               shown[cell])
     generator = load_epoch(folder / cell, epoch).generator
     save_generator(report.run.weights(f"generator-{name}"), generator, cell=cell, epoch=epoch)
     made = generate_ambiguous(generator, model, 2000, grid.tau)

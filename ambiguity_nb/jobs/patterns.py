@@ -94,7 +94,8 @@ def _gather(
     parts = {"train": train.replace(name="train"), "test": test.replace(name="test")}
     if "generated" in sources:
         _logger.info("generating %d images", n)
-        parts["generated"] = generated_samples(generate(generator, z=_latents(generator, n, seed), device=device), train)
+        images = generate(generator, z=_latents(generator, n, seed), device=device)
+        parts["generated"] = generated_samples(images, train)
     return parts[sources[0]] if len(sources) == 1 else gather_inputs(*(parts[name] for name in sources))
 
 # %% ../../nbs/jobs/patterns.ipynb #6186ed8e
@@ -181,6 +182,12 @@ _texts = {
         "inputs by pattern; stars: prototypes."),
     "clusters": ("Where the patterns were found",
         "All ambiguous inputs in the reduced space, on its first two principal axes."),
+    "parts": ("Why it cannot decide",
+        "The least changes that would decide the inputs, as maps (red and blue: more for the one class and for the "
+        "other), the inputs, and below them the nearest training images. Several rows only where an independent "
+        "network is moved further by an edit for each part than by one edit for all."),
+    "cover": ("Twelve that stand for all",
+        "Chosen, whatever their pattern, so that they explain most of the variance of all inputs."),
     "search": ("The search",
         "Every setting that could still win. Right is better separated in the embedding, up is more stable; the star "
         "was taken."),

@@ -102,10 +102,8 @@ class Run:
     ):
         self.folder, self.config, self._wandb = folder, config, wandb_run
         self.cache = folder / "cache" if cache is None else cache
-        path = folder / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        self._records = [json.loads(line) for line in lines if line.endswith("\n")]
-        if len(self._records) < len(lines): self._write()                  # the last was cut off
+        self._path = folder / "metrics.jsonl"
+        self._records = _read_records(self._path)
         self._keys = {_key(record) for record in self._records}
 
     def log(self,
@@ -118,15 +116,10 @@ class Run:
         if again: self._records = [r for r in self._records if _key(r) != _key(record)]
         self._records.append(record)
         self._keys.add(_key(record))
-        if again: self._write()
+        if again: _write_records(self._path, self._records)
         else:
-            with open(self.folder / "metrics.jsonl", "a") as file: file.write(json.dumps(record) + "\n")
+            with open(self._path, "a") as file: file.write(json.dumps(record) + "\n")
         if self._wandb: self._wandb.log(_named(record))
-
-    def _write(self)->None:
-        "Write all records."
-        lines = "".join(json.dumps(r) + "\n" for r in self._records)
-        with atomic_path(self.folder / "metrics.jsonl") as path: path.write_text(lines)
 
     def metrics(self,
         phase:str|None=None, # only records of this phase
@@ -165,6 +158,19 @@ class Run:
     def finish(self)->None:
         "End the Weights & Biases run, if there is one."
         if self._wandb: self._wandb.finish()
+
+# %% ../../nbs/jobs/run.ipynb #1e825b3c
+def _read_records(path:Path)->list[dict]:
+    "The records of a file; a last line that was cut off is dropped."
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    if len(records) < len(lines): _write_records(path, records)
+    return records
+
+# %% ../../nbs/jobs/run.ipynb #9b55ac3e
+def _write_records(path:Path, records:list[dict])->None:
+    "Write all records, a line each."
+    with atomic_path(path) as temporary: temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
 
 # %% ../../nbs/jobs/run.ipynb #62b7e2cc
 def _key(record:dict)->tuple:

@@ -36,6 +36,9 @@ CASES = {  # data, network, epochs, kind of error, share
     "table-5": ("table", "tabular_mlp", 20, "uniform", .05),
     "cifar-12k-20": ("cifar-12k", "resnet_small", 15, "instance", .2),
 }
+COLUMNS = ["case", "seed", "n", "planted", "method", "training_epochs", "seconds", "average_precision", "auroc", "listed",
+           "precision", "recall", "suggested_right", "suggested_right_all", "rare_listed", "wrong_estimate", "wrong_low",
+           "wrong_high"]
 
 
 def load(name, folder):
@@ -122,9 +125,9 @@ def main():
             done = pd.read_csv(path) if path.exists() else pd.DataFrame({"case": [], "seed": []})
             if ((done["case"] == case) & (done["seed"] == seed)).any(): continue
             if CASES[case][0].startswith("cifar") and not (words.data / "cifar10").is_dir(): continue
-            table = pd.DataFrame(run(case, seed, words.data)).round(4)
+            table = pd.DataFrame(run(case, seed, words.data)).reindex(columns=COLUMNS).round(4)
             print(table.to_string(), flush=True)
-            pd.concat([done, table]).to_csv(path, index=False)
+            table.to_csv(path, mode="a", index=False, header=not path.exists())
 
 
 if __name__ == "__main__":
