@@ -18,7 +18,7 @@ from torch import nn
 from .core import Result, check_choice, new_figure, patch
 from .data import Samples, plot_images
 from .explanations import EXPLAINERS, Explanation, class_baselines, explain
-from .generator_measures import is_ambiguous
+from .generator_measures import is_ambiguous, _collapse
 from .islands import Islands, find_islands
 from .latent_search import BoundarySet
 from .models import check_classifier, predict_embeddings, predict_logits
@@ -333,7 +333,7 @@ def study_patterns(
     """From a model and inputs that may be ambiguous to reasons, patterns, prototypes, explanations and real samples.
 
     Judges are best trained on all classes: pass samples of all of them where the model knows only two. Raises
-    `ValueError` when no input is ambiguous, or too few for the settings; the message says what to change.
+    `ValueError` when no input is ambiguous, too few for the settings, or all are alike; the message says what to do.
     """
     made = inputs if isinstance(inputs, BoundarySet) else None
     if made is not None: inputs = generated_samples(made.images, train)
@@ -342,11 +342,12 @@ def study_patterns(
     for part in scores: check_choice(part, ("train", "test"), "part of scores")
     considered, (inputs, probs, kept) = len(inputs), _keep_ambiguous(model, inputs, options.tau, device)
     embeddings = predict_embeddings(model, inputs, device=device)
+    real = {part: _see(model, samples, scores.get(part, {}), device)
+            for part, samples in (("train", train), ("test", test))}
+    if alarm := _collapse(embeddings, real["train"].embeddings): raise ValueError(alarm)
     patterns, search = _find(embeddings, clustering, options, seed, progress)
     space = patterns.reduced if options.prototypes_in == "reduced" else patterns.space
     chosen = choose_prototypes(space, patterns.labels, options.prototype, options.per_cluster, seed)
-    real = {part: _see(model, samples, scores.get(part, {}), device)
-            for part, samples in (("train", train), ("test", test))}
     near = [seen.nearest(embeddings[chosen[:, 0]], options.n_nearest, clustering.metric).assign(part=part)
             for part, seen in real.items()]
     regions, inside = _regions(patterns, real["test"], options.share)
