@@ -2,9 +2,9 @@
 
     AMBIGUITY_NB_DATA=FOLDER python experiments/parts/same_parts.py --cache CACHE
 
-prints, for MNIST 7 against 1 and two draws of noise, the lowest matched cosine between parts of disjoint halves of 500 and
-of all 1,000 inputs (eight draws, ascending), and the matched cosines between the parts of the two draws of noise. CACHE is
-that of `measure.py`, which has to be run before.
+prints, for MNIST 7 against 1 and two draws of noise, the lowest matched cosine between parts of disjoint halves of 500
+and of all 1,000 inputs (eight draws, ascending), and the matched cosines between the parts of the two draws of noise. CACHE
+is that of `measure.py`, which has to be run before.
 """
 import argparse
 from pathlib import Path
