@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AuditOptions', 'Audit', 'audit']
 
-# %% ../../nbs/jobs/audit.ipynb #11ac1db6
+# %% ../../nbs/jobs/audit.ipynb #ebb0aaba
 import base64
 import copy
 import hashlib
@@ -40,7 +40,7 @@ from ..sources import Source, _by_name
 from ..training import Hook, Loop, Training, _make_parts, fit
 from ..verdicts import VerdictOptions, judge_samples
 
-# %% ../../nbs/jobs/audit.ipynb #87fa7c83
+# %% ../../nbs/jobs/audit.ipynb #7fca67f5
 @dataclass(frozen=True)
 class AuditOptions:
     "What an audit looks for. Raises `ValueError` for numbers that cannot be."
@@ -53,10 +53,10 @@ class AuditOptions:
         if not 0 < self.rate < .5: raise ValueError(f"rate is {self.rate}; expected a share between 0 and .5")
         if self.shown < 1: raise ValueError(f"shown is {self.shown}; expected at least 1")
 
-# %% ../../nbs/jobs/audit.ipynb #8e2b267f
+# %% ../../nbs/jobs/audit.ipynb #cdfbdfbb
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/audit.ipynb #820245c3
+# %% ../../nbs/jobs/audit.ipynb #2c95dc36
 class _Kept(Hook):
     "Keeps what trainings leave: their networks, and the mean of the epochs' probabilities."
 
@@ -83,7 +83,7 @@ class _Kept(Hook):
         "The mean over epochs and trainings."
         return (sum(self.totals) / len(self.totals) / self.n_epochs).numpy()
 
-# %% ../../nbs/jobs/audit.ipynb #361dda0e
+# %% ../../nbs/jobs/audit.ipynb #36dc02f8
 def _estimate(
     build:Callable[[int], nn.Module], # from a seed to a network
     samples:Samples, # N samples
@@ -97,13 +97,13 @@ def _estimate(
     seconds = 2 * training.n_epochs * timed[-1]["seconds"] * len(samples) / len(rows)
     return 1.3 * seconds, 3. * samples.x.nbytes + 2e3 * len(samples) + 2e8
 
-# %% ../../nbs/jobs/audit.ipynb #8376459e
+# %% ../../nbs/jobs/audit.ipynb #46691947
 def _in_words(seconds:float)->str:
     "A time as people say it."
     if seconds < 90: return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
-# %% ../../nbs/jobs/audit.ipynb #c54831e3
+# %% ../../nbs/jobs/audit.ipynb #ffe4bf82
 def _fresh(
     model:nn.Module, # any network
 )->Callable[[int], nn.Module]: # a copy with new weights, from a seed
@@ -122,7 +122,7 @@ def _fresh(
         return net
     return build
 
-# %% ../../nbs/jobs/audit.ipynb #ff71eeeb
+# %% ../../nbs/jobs/audit.ipynb #85e483a1
 def _usual_network(samples:Samples)->str:
     "What is trained where no network is named."
     if not samples.is_image: return "tabular_mlp"
@@ -130,7 +130,7 @@ def _usual_network(samples:Samples)->str:
     if samples.shape[0] > 1 and smaller >= 16: return "resnet_small"
     return "lenet" if smaller >= 12 else "cnn"
 
-# %% ../../nbs/jobs/audit.ipynb #c734a08e
+# %% ../../nbs/jobs/audit.ipynb #d960519d
 @dataclass(eq=False)
 class _Judged:
     "What a judge says of N samples."
@@ -143,7 +143,7 @@ class _Judged:
     notes: tuple = () # what cannot be said, and why
     verdicts: Any = None # where there are some
 
-# %% ../../nbs/jobs/audit.ipynb #a435d171
+# %% ../../nbs/jobs/audit.ipynb #d5f4a1fb
 def _doubted(
     probs:np.ndarray, # [N, K]
     y:np.ndarray, # [N] int64
@@ -158,7 +158,7 @@ def _doubted(
     shares = probs[:, present] / probs[:, present].sum(1, keepdims=True).clip(1e-12)
     return find_label_issues(np.searchsorted(present, y), shares, filter_by="confident_learning", n_jobs=1)
 
-# %% ../../nbs/jobs/audit.ipynb #5bea1f1e
+# %% ../../nbs/jobs/audit.ipynb #1ec682f6
 def _judge_by_training(samples:Samples, model, training:Training, options:AuditOptions, **how)->_Judged:
     "Verdicts of two trainings."
     kept = _Kept()
@@ -172,7 +172,7 @@ def _judge_by_training(samples:Samples, model, training:Training, options:AuditO
     else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #dd6cbba1
+# %% ../../nbs/jobs/audit.ipynb #60093239
 def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     "What saved probabilities say: [T, N, K] of every epoch, or [N, K] out of sample."
     stages = probs[None] if probs.ndim == 2 else probs
@@ -192,7 +192,7 @@ def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     note = "saved probabilities rank labels and suggest others; kinds and error rates need a training by the audit"
     return _Judged(frame, -np.mean(margins, 0), _doubted(mean, y), notes=(note,))
 
-# %% ../../nbs/jobs/audit.ipynb #523c9cb8
+# %% ../../nbs/jobs/audit.ipynb #dce1328d
 def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     "Log-odds of the label against the best other class."
     logs = np.log(np.asarray(probs, np.float64).clip(1e-12))
@@ -201,7 +201,7 @@ def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     logs[rows, y] = -np.inf
     return own - logs.max(1)
 
-# %% ../../nbs/jobs/audit.ipynb #addfb39b
+# %% ../../nbs/jobs/audit.ipynb #aac4bd2c
 def _check_probs(stages:np.ndarray, samples:Samples)->None:
     "Refuse an array that cannot hold probabilities of these samples."
     if stages.ndim != 3 or stages.shape[1:] != (len(samples), samples.n_classes):
@@ -212,7 +212,7 @@ def _check_probs(stages:np.ndarray, samples:Samples)->None:
         raise ValueError(f"values go down to {low:.3g} and rows sum to {sums.min():.3g}..{sums.max():.3g}; "
                          "expected probabilities, not logits: rows in [0, 1] that sum to 1")
 
-# %% ../../nbs/jobs/audit.ipynb #31abbbf4
+# %% ../../nbs/jobs/audit.ipynb #b2efa0d6
 def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.ndarray, n_epochs:int)->list[str]:
     "A sentence for every sample."
     said = []
@@ -224,7 +224,7 @@ def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.n
                     f"{mean[i, samples.y[i]]:.2f}")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #536dd3d1
+# %% ../../nbs/jobs/audit.ipynb #58d5c3ef
 _order = ("mislabeled", "unusual input", "ambiguous", "unsure") # of kinds in the list
 
 
@@ -244,14 +244,14 @@ def _issues(samples:Samples, judged:_Judged)->pd.DataFrame:
     table = frame.reset_index().assign(path=_paths(samples, frame["position"]))
     return table[["id", "path", "given", "suggested", "kind", "probability", "p_value", "reason"]]
 
-# %% ../../nbs/jobs/audit.ipynb #582ae4bd
+# %% ../../nbs/jobs/audit.ipynb #9729eaeb
 def _paths(samples:Samples, rows:Sequence[int])->list[str]:
     "Names of image files, where ids are such."
     ids = [str(i) for i in samples.ids[np.asarray(rows, int)]]
     endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
     return [i if samples.is_image and i.lower().endswith(endings) else "" for i in ids]
 
-# %% ../../nbs/jobs/audit.ipynb #12b210eb
+# %% ../../nbs/jobs/audit.ipynb #195148ac
 def _class_health(
     samples:Samples, # N samples
     issues:pd.DataFrame, # findings
@@ -271,7 +271,7 @@ def _class_health(
     table["confused_with"] = said.reindex(samples.classes).fillna("")
     return table[["samples", *_order, "wrong", "low", "high", "confused_with"]]
 
-# %% ../../nbs/jobs/audit.ipynb #9b68d44c
+# %% ../../nbs/jobs/audit.ipynb #1337f612
 def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.DataFrame:
     "Pairs of classes by how many samples lie between them: labels doubted either way, and ambiguous samples."
     frame = judged.frame.loc[issues["id"]]
@@ -285,12 +285,12 @@ def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.Da
     table["samples"] = table["mislabeled"] + table["ambiguous"]
     return table.sort_values("samples", ascending=False, kind="stable", ignore_index=True).rename_axis(columns=None)
 
-# %% ../../nbs/jobs/audit.ipynb #397202a3
+# %% ../../nbs/jobs/audit.ipynb #d38990a9
 def _count(n:int, what:str, many:str|None=None)->str:
     "A number and its noun."
     return f"{n:,} {what if n == 1 else many or what + 's'}"
 
-# %% ../../nbs/jobs/audit.ipynb #1156af67
+# %% ../../nbs/jobs/audit.ipynb #d6b92c63
 def _summary(a:"Audit")->list[str]:
     "What was found, most important first."
     kinds, n = a.issues["kind"].value_counts(), len(a.samples)
@@ -306,11 +306,11 @@ def _summary(a:"Audit")->list[str]:
                                                 "of the test samples.")
     return said + ([] if a.fixes is None else [_fixes_in_short(a.fixes)])
 
-# %% ../../nbs/jobs/audit.ipynb #6af40702
+# %% ../../nbs/jobs/audit.ipynb #2d916e7c
 _unsure_words = {True: "more were believed to be of another class, by little: look at them after the others.",
                  False: "stand out and are of no clear kind."}
 
-# %% ../../nbs/jobs/audit.ipynb #5d281195
+# %% ../../nbs/jobs/audit.ipynb #7f8bd46f
 def _how_many(a:"Audit")->str:
     "The end of the first sentence: how sure the number is."
     judged = a.judged
@@ -320,7 +320,7 @@ def _how_many(a:"Audit")->str:
     return f"{rate}. In all about {judged.total['estimate']:,.0f} are wrong ({judged.total['low']:,.0f} to " \
            f"{judged.total['high']:,.0f})."
 
-# %% ../../nbs/jobs/audit.ipynb #78bf459e
+# %% ../../nbs/jobs/audit.ipynb #7c3ea92e
 def _about_duplicates(table:pd.DataFrame|None)->list[str]:
     "Sentences about copies."
     if table is None: return []
@@ -329,7 +329,7 @@ def _about_duplicates(table:pd.DataFrame|None)->list[str]:
     said = [f"{_count(len(table), 'pair')} of samples are copies of each other, {differ:,} of them with different labels."]
     return said + ([f"{_count(leaks, 'pair')} lie across training and test: the test is not independent."] if leaks else [])
 
-# %% ../../nbs/jobs/audit.ipynb #ec10e069
+# %% ../../nbs/jobs/audit.ipynb #58f751fb
 @dataclass(repr=False, eq=False)
 class Audit(Result):
     "What an audit found; made by `audit`."
@@ -370,7 +370,7 @@ class Audit(Result):
         said = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.summary, *self.notes))
         return said + self.issues.head(10).round(3).to_html(index=False)
 
-# %% ../../nbs/jobs/audit.ipynb #a88020b7
+# %% ../../nbs/jobs/audit.ipynb #dea3a707
 @patch
 def top(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -381,7 +381,7 @@ def top(self:Audit,
     found = self.issues[self.issues["kind"] == check_choice(kind, _order, "kind")]
     return (found if label is None else found[found["given"] == str(label)]).head(n)
 
-# %% ../../nbs/jobs/audit.ipynb #ee694041
+# %% ../../nbs/jobs/audit.ipynb #4781d565
 @patch
 def positions(self:Audit,
     ids:Sequence, # of samples
@@ -394,7 +394,7 @@ def positions(self:Audit,
                          f"{self.samples.ids[0]!r}")
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #48c70095
+# %% ../../nbs/jobs/audit.ipynb #45e00ff6
 @patch
 def plot(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -408,7 +408,7 @@ def plot(self:Audit,
     arrows = [f"{given} → {new}" if new else given for given, new in zip(rows["given"], rows["suggested"], strict=True)]
     return self.samples.show(self.positions(rows["id"]), titles=arrows, ax=ax)
 
-# %% ../../nbs/jobs/audit.ipynb #df0a0bb9
+# %% ../../nbs/jobs/audit.ipynb #1490ff22
 @patch
 def plot_classes(self:Audit,
     ax=None, # drawn on; a new figure when None
@@ -423,7 +423,7 @@ def plot_classes(self:Audit,
     ax.legend(frameon=False)
     return ax
 
-# %% ../../nbs/jobs/audit.ipynb #bfdc8ece
+# %% ../../nbs/jobs/audit.ipynb #ec9928e9
 def audit(
     samples:Samples, # N samples, with the labels to be examined
     model:str|nn.Module|Callable|np.ndarray|None=None, # as above: name, network, what builds one, or probabilities
@@ -455,7 +455,7 @@ def audit(
     found.cost["seconds"] = time.perf_counter() - start
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #3f7636f7
+# %% ../../nbs/jobs/audit.ipynb #c93bfc35
 def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test samples, scaled as the others
     "Refuse what cannot be audited."
     present = samples.counts()
@@ -470,7 +470,7 @@ def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test
     number = np.array([samples.classes.index(name) for name in test.classes])
     return test.replace(y=number[test.y], classes=samples.classes, shift=samples.shift, scale=samples.scale)
 
-# %% ../../nbs/jobs/audit.ipynb #d9a9dbab
+# %% ../../nbs/jobs/audit.ipynb #823777bf
 def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:dict)->tuple:
     "The opinion of whoever is given; the network given if it is trained; how to build another; and costs."
     if isinstance(model, np.ndarray):
@@ -485,12 +485,12 @@ def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:
     judged = _judge_by_training(samples, model, training, options, **how)
     return judged, given, build, {"estimated seconds": seconds, "estimated GB": memory / 1e9}
 
-# %% ../../nbs/jobs/audit.ipynb #94ae9410
+# %% ../../nbs/jobs/audit.ipynb #3e308671
 def _accuracy(model:nn.Module, samples:Samples)->float:
     "Share of right predictions."
     return float((predict_logits(model, samples).argmax(1) == samples.y).mean())
 
-# %% ../../nbs/jobs/audit.ipynb #41e09358
+# %% ../../nbs/jobs/audit.ipynb #20c391f7
 def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     "Images that the model cannot decide on, between the two classes confused most."
     if not found.samples.is_image or found.model is None or not len(found.pairs): return
@@ -500,7 +500,7 @@ def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     try: found.boundary = search_boundary(found.model, None, pair, 24, samples=found.samples, seed=seed, device=device)
     except ValueError as error: found.notes += (f"the boundary of {pair[0]} and {pair[1]} was left out: {error}",)
 
-# %% ../../nbs/jobs/audit.ipynb #714ebd0d
+# %% ../../nbs/jobs/audit.ipynb #25ef8d32
 def _picture(
     image:np.ndarray, # [C, H, W] raw
     alt:str, # what it is, in words
@@ -522,14 +522,14 @@ def _picture(
     return {"src": f"data:image/{kind};base64,{data}", "width": picture.width * zoom, "height": picture.height * zoom,
             "alt": alt, "caption": caption, "small": small}
 
-# %% ../../nbs/jobs/audit.ipynb #75274bea
+# %% ../../nbs/jobs/audit.ipynb #927cc27e
 @patch
 def embeddings(self:Audit)->np.ndarray: # [N, D] float32
     "Where samples lie to the model: its penultimate features; the standardized inputs where there is no model."
     if self.model is None: return unit_rows(self.samples.normalize(self.samples.x).flatten(1).numpy(), "euclidean")
     return unit_rows(predict_embeddings(self.model, self.samples))
 
-# %% ../../nbs/jobs/audit.ipynb #8ae17dc6
+# %% ../../nbs/jobs/audit.ipynb #71810c0d
 def _nearest_of(
     embeddings:np.ndarray, # [N, D]
     y:np.ndarray, # [N] int, labels
@@ -543,20 +543,20 @@ def _nearest_of(
     distance = np.linalg.norm(embeddings[there] - embeddings[position], axis=1)
     return there[np.argsort(distance, kind="stable")[:k]]
 
-# %% ../../nbs/jobs/audit.ipynb #c8d87d33
+# %% ../../nbs/jobs/audit.ipynb #2ea2270b
 def _columns(samples:Samples)->dict[str, list[int]]:
     "Columns of a table by name; those of one category, `column=value`, together."
     names, found = samples.features or [f"feature {i}" for i in range(samples.shape[0])], {}
     for i, name in enumerate(names): found.setdefault(name.rsplit("=", 1)[0], []).append(i)
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #51058510
+# %% ../../nbs/jobs/audit.ipynb #11d2f8a5
 def _cell(samples:Samples, row:np.ndarray, columns:list[int])->str:
     "A number, or the value of a category."
     if len(columns) == 1: return f"{row[columns[0]]:.4g}"
     return samples.features[columns[int(np.argmax(row[columns]))]].rsplit("=", 1)[1]
 
-# %% ../../nbs/jobs/audit.ipynb #5380900d
+# %% ../../nbs/jobs/audit.ipynb #508377df
 def _unusual_features(
     samples:Samples, # a table
     position:int, # of a row
@@ -571,10 +571,10 @@ def _unusual_features(
     return [[name, _cell(samples, row, columns[name]), *(_cell(samples, means[k], columns[name]) for k in labels)]
             for name in order]
 
-# %% ../../nbs/jobs/audit.ipynb #cd1c00bb
+# %% ../../nbs/jobs/audit.ipynb #31d0bfb1
 _ASSETS = files("ambiguity_nb") / "assets"
 
-# %% ../../nbs/jobs/audit.ipynb #7d9ad26f
+# %% ../../nbs/jobs/audit.ipynb #39f6d270
 @cache
 def _page_template():
     "The page's template."
@@ -583,7 +583,7 @@ def _page_template():
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_ASSETS / "audit.html").read_text(encoding="utf-8"))
 
-# %% ../../nbs/jobs/audit.ipynb #b730e185
+# %% ../../nbs/jobs/audit.ipynb #d4e8ff10
 def _policy(
     css:str, # as it stands in the page
     js:str, # as it stands in the page
@@ -593,14 +593,14 @@ def _policy(
     return (f"default-src 'none'; img-src data:; style-src {marks[0]}; script-src {marks[1]}; base-uri 'none'; "
             "form-action 'none'")
 
-# %% ../../nbs/jobs/audit.ipynb #b64bae46
+# %% ../../nbs/jobs/audit.ipynb #cbd57812
 def _class_means(samples:Samples)->np.ndarray: # [K, F]
     "The mean of each class of a table; that of all rows for a class without rows."
     whole = samples.x.mean(0)
     return np.stack([samples.x[samples.y == k].mean(0) if (samples.y == k).any() else whole
                      for k in range(samples.n_classes)])
 
-# %% ../../nbs/jobs/audit.ipynb #288f637a
+# %% ../../nbs/jobs/audit.ipynb #35da0fd7
 class _Cards:
     "Findings as the page shows them."
 
@@ -633,7 +633,7 @@ class _Cards:
                 shown.append(_picture(samples.x[i], f"the nearest sample labeled {name}", f"nearest {name}"))
         return shown
 
-# %% ../../nbs/jobs/audit.ipynb #ace1edbb
+# %% ../../nbs/jobs/audit.ipynb #abe76f89
 @patch
 def card(self:Audit,
     i:int, # which finding, in the order of `issues`
@@ -642,7 +642,7 @@ def card(self:Audit,
     if self._cards is None: self._cards = _Cards(self)
     return self._cards.card(self.issues.iloc[i], int(self.positions(self.issues["id"].iloc[[i]])[0]))
 
-# %% ../../nbs/jobs/audit.ipynb #6e36ecca
+# %% ../../nbs/jobs/audit.ipynb #b98bbbdf
 def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     "Probabilities of a finding in a line."
     said = []
@@ -651,7 +651,7 @@ def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     if finding["kind"] == "mislabeled" and not pd.isna(finding["p_value"]): said.append(f"p {finding['p_value']:.2g}")
     return ", ".join(said)
 
-# %% ../../nbs/jobs/audit.ipynb #01642baa
+# %% ../../nbs/jobs/audit.ipynb #a944586c
 def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str, Any]:
     "A table for the template; numbers keep their value to be sorted by."
     def cell(value):
@@ -663,13 +663,13 @@ def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str,
     columns = [str(name).replace("_", " ") for name in frame.columns]
     return {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows, "gallery": [], **more}
 
-# %% ../../nbs/jobs/audit.ipynb #ca961237
+# %% ../../nbs/jobs/audit.ipynb #228742cd
 def _tables(found:Audit)->list[dict]:
     "The sections under the findings."
     return [make for make in (_classes_section(found), _pairs_section(found), _duplicates_section(found),
                               _boundary_section(found), _fixes_section(found)) if make is not None]
 
-# %% ../../nbs/jobs/audit.ipynb #09241289
+# %% ../../nbs/jobs/audit.ipynb #81b2a0de
 def _classes_section(found:Audit)->dict:
     "The health of each class."
     known = found.classes["wrong"].notna().any()
@@ -680,14 +680,14 @@ def _classes_section(found:Audit)->dict:
     table[["wrong", "low", "high"]] = table[["wrong", "low", "high"]].astype(float).round(4)
     return _table("classes", "Classes", text, table if known else table.drop(columns=["wrong", "low", "high"]))
 
-# %% ../../nbs/jobs/audit.ipynb #93031d1c
+# %% ../../nbs/jobs/audit.ipynb #4965ee2a
 def _pairs_section(found:Audit)->dict|None:
     "Classes that are confused."
     if not len(found.pairs): return None
     return _table("pairs", "Classes that are confused", "Samples between two classes: labels doubted either way, and "
                   "ambiguous samples.", found.pairs.head(30))
 
-# %% ../../nbs/jobs/audit.ipynb #06c864f8
+# %% ../../nbs/jobs/audit.ipynb #4f99cb6e
 def _duplicates_section(found:Audit, most:int=40)->dict|None:
     "Copies, and what they look like."
     if found.duplicates is None: return None
@@ -697,7 +697,7 @@ def _duplicates_section(found:Audit, most:int=40)->dict|None:
     gallery = [_pair_pictures(found, row) for _, row in table.head(most).iterrows()] if found.samples.is_image else []
     return _table("duplicates", "Copies", text, table.head(most), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #20f31b57
+# %% ../../nbs/jobs/audit.ipynb #7953f0f6
 def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     "Both samples of a pair."
     parts = [(found.samples, row["a"], row["label_a"]),
@@ -707,7 +707,7 @@ def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     labels = row["label_a"] if not row["different_labels"] else f"{row['label_a']} and {row['label_b']}"
     return {"pictures": shown, "caption": f"{labels}: {row['a']}, {row['b']}"}
 
-# %% ../../nbs/jobs/audit.ipynb #919af05d
+# %% ../../nbs/jobs/audit.ipynb #5b152d63
 def _boundary_section(found:Audit)->dict|None:
     "Images that the model cannot decide on."
     if found.boundary is None: return None
@@ -720,13 +720,13 @@ def _boundary_section(found:Audit)->dict|None:
             "can, the model needs more such samples.")
     return _table("boundary", "Where the model wavers", text, pd.DataFrame(), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #7c0f4f88
+# %% ../../nbs/jobs/audit.ipynb #929b170f
 def _fixes_section(found:Audit)->dict|None:
     "What acting on the list did."
     if found.fixes is None: return None
     return _table("fixes", "Does mending help?", " ".join(_about_fixes(found.fixes)), found.fixes.round(4))
 
-# %% ../../nbs/jobs/audit.ipynb #0dc2a991
+# %% ../../nbs/jobs/audit.ipynb #e7aa6dba
 @patch
 def html(self:Audit)->str: # a whole page
     "The page."
@@ -740,7 +740,7 @@ def html(self:Audit)->str: # a whole page
         findings_text=_findings_text(self), kinds=list(kinds.items()), notes=self.notes, facts=_facts(self), css=css, js=js,
         classes=[c for c in self.samples.classes if c in set(shown["given"])], policy=_policy(css, js), version=__version__)
 
-# %% ../../nbs/jobs/audit.ipynb #ff45dbaf
+# %% ../../nbs/jobs/audit.ipynb #87a8fa3c
 def _findings_text(found:Audit)->str:
     "What stands above the findings."
     n, shown = len(found.issues), min(len(found.issues), found.options.shown)
@@ -749,7 +749,7 @@ def _findings_text(found:Audit)->str:
             if found.samples.is_image else "Under each are the features that are farthest from the usual of its label.")
     return f"{some}{what} A suggestion is the class that the model believed most over its training, and how much."
 
-# %% ../../nbs/jobs/audit.ipynb #1d0521d0
+# %% ../../nbs/jobs/audit.ipynb #f8f8dc0c
 def _facts(found:Audit)->list[tuple[str, str]]:
     "Rows of the table at the end of the page."
     t, s = found.training, found.samples
@@ -760,7 +760,7 @@ def _facts(found:Audit)->list[tuple[str, str]]:
         facts.append(("share of right labels among the doubted, at most", f"{found.options.rate:.0%}"))
     return facts + [(name, f"{value:,.1f}") for name, value in found.cost.items()]
 
-# %% ../../nbs/jobs/audit.ipynb #1fa1bc05
+# %% ../../nbs/jobs/audit.ipynb #d9e9aa16
 @patch
 def write(self:Audit,
     folder:str|Path, # made if needed
@@ -774,7 +774,7 @@ def write(self:Audit,
     with atomic_path(folder / "report.html") as path: path.write_text(self.html(), encoding="utf-8")
     return folder / "report.html"
 
-# %% ../../nbs/jobs/audit.ipynb #1cab3586
+# %% ../../nbs/jobs/audit.ipynb #6b88307d
 def _as_json(found:Audit)->dict[str, Any]:
     "Everything that the page says, without pictures."
     tables = {"issues": found.issues, "classes": found.classes.reset_index(), "pairs": found.pairs,
@@ -784,7 +784,7 @@ def _as_json(found:Audit)->dict[str, Any]:
     return as_plain({"name": found.samples.name, "samples": len(found.samples), "classes_of_labels": found.samples.classes,
                      "summary": found.summary, "notes": found.notes, "cost": found.cost, **rows})
 
-# %% ../../nbs/jobs/audit.ipynb #3c3f8038
+# %% ../../nbs/jobs/audit.ipynb #844c9d7a
 def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:Training, seed:int, device)->nn.Module:
     "A network trained as `fit` does, each sample's loss multiplied by its weight."
     net, weights = net.to(device), torch.from_numpy(weights.astype(np.float32)).to(device)
@@ -803,10 +803,10 @@ def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:T
         Loop(epoch, net, samples).run(training.n_epochs)
     return net
 
-# %% ../../nbs/jobs/audit.ipynb #b1ca40f8
+# %% ../../nbs/jobs/audit.ipynb #96d69371
 _WAYS = Registry("way to mend")
 
-# %% ../../nbs/jobs/audit.ipynb #411a2dac
+# %% ../../nbs/jobs/audit.ipynb #f82b5095
 @_WAYS.register("relabel")
 def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples with other labels at some rows."
@@ -814,14 +814,14 @@ def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarr
     y[rows] = labels[rows]
     return samples.replace(y=y), np.ones(len(samples))
 
-# %% ../../nbs/jobs/audit.ipynb #c4196133
+# %% ../../nbs/jobs/audit.ipynb #c413de5f
 @_WAYS.register("drop")
 def _drop(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples without some rows."
     kept = np.setdiff1d(np.arange(len(samples)), rows)
     return samples.subset(kept), np.ones(len(kept))
 
-# %% ../../nbs/jobs/audit.ipynb #fd339174
+# %% ../../nbs/jobs/audit.ipynb #efbd04e3
 @_WAYS.register("down-weight")
 def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Weights: at some rows the probability that the label is right."
@@ -829,7 +829,7 @@ def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.n
     weights[rows] = right[rows]
     return samples, weights
 
-# %% ../../nbs/jobs/audit.ipynb #28cd982c
+# %% ../../nbs/jobs/audit.ipynb #d112fe5d
 @dataclass(eq=False)
 class _Mending:
     "What is to be changed, and what to compare it with."
@@ -843,7 +843,7 @@ class _Mending:
         others = np.setdiff1d(np.arange(n), self.rows)
         return np.random.default_rng(seed).choice(others, min(len(self.rows), len(others)), replace=False)
 
-# %% ../../nbs/jobs/audit.ipynb #a5c02634
+# %% ../../nbs/jobs/audit.ipynb #b3784b53
 def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_Mending, np.ndarray]:
     "By the suggestions, or by a person's decisions; and the positions to drop in any case."
     samples, frame = found.samples, found.judged.frame
@@ -860,13 +860,13 @@ def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_
     rows = np.flatnonzero(changed[kept])
     return _Mending(rows, labels[kept], right[kept], predicted[kept]), np.flatnonzero(drop[kept])
 
-# %% ../../nbs/jobs/audit.ipynb #e21197b3
+# %% ../../nbs/jobs/audit.ipynb #216c333d
 def _right_after(build, samples:Samples, weights:np.ndarray, test:Samples, training:Training, seed:int, device)->np.ndarray:
     "Which held-out samples a network is right for, [M] bool, trained with weights."
     net = _fit_weighted(build(seed), samples, weights, training, seed, device)
     return predict_logits(net, test).argmax(1) == test.y
 
-# %% ../../nbs/jobs/audit.ipynb #a4f99464
+# %% ../../nbs/jobs/audit.ipynb #c09be410
 def _interval(
     difference:np.ndarray, # [S, M], by seed and held-out sample: right after minus right before
     draws:int=2000, # of seeds and samples, with replacement
@@ -880,10 +880,11 @@ def _interval(
     low, high = np.quantile(means, [.025, .975])
     return float(difference.mean()), float(low), float(high)
 
-# %% ../../nbs/jobs/audit.ipynb #9bab2fca
+# %% ../../nbs/jobs/audit.ipynb #9ad81e71
 @patch
 def try_fixes(self:Audit,
     ways:Sequence[str]=("relabel", "drop", "down-weight"), # what to do with doubted samples
+    training:Training|None=None, # of the networks that are to gain; as those that judged when None
     *,
     fixed:str|Path|pd.DataFrame|None=None, # a person's decisions instead: table with columns `id` and `label`
     seeds:int=3, # trainings of each kind
@@ -902,7 +903,7 @@ def try_fixes(self:Audit,
     if not len(mending.rows): raise ValueError("no doubted label lies in the training part: there is nothing to mend")
     train, rows = self.samples.subset(kept), []
     if decided is not None: ways = ("relabel",)
-    ask = partial(_right_after, self.build, test=test, training=self.training, device=device)
+    ask = partial(_right_after, self.build, test=test, training=training or self.training, device=device)
     before = np.stack([ask(train, np.ones(len(train)), seed=seed + s) for s in range(seeds)])
     for way in ways:
         start, after, chance = time.perf_counter(), [], []
@@ -914,7 +915,7 @@ def try_fixes(self:Audit,
     self.fixes = pd.DataFrame(rows)
     return self.fixes
 
-# %% ../../nbs/jobs/audit.ipynb #e84d277c
+# %% ../../nbs/jobs/audit.ipynb #7886fa8f
 def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np.ndarray, dropped:np.ndarray)->tuple:
     "Samples and weights after mending, without what a person dropped."
     samples, weights = _WAYS.resolve(way)(train, rows, labels, mending.right)
@@ -922,7 +923,7 @@ def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np
     left = np.setdiff1d(np.arange(len(samples)), dropped)
     return samples.subset(left), weights[left]
 
-# %% ../../nbs/jobs/audit.ipynb #45dc1f28
+# %% ../../nbs/jobs/audit.ipynb #d5f7569d
 def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndarray, start:float)->dict[str, Any]:
     "A row of the table."
     row = {"way": way, "changed": n, "accuracy": before.mean(), "after": after.mean()}
@@ -932,14 +933,14 @@ def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndar
     row["helps"] = row["gain_low"] > 0 and row["over_random_low"] > 0
     return row | {"seconds": time.perf_counter() - start}
 
-# %% ../../nbs/jobs/audit.ipynb #faca8caf
+# %% ../../nbs/jobs/audit.ipynb #55273788
 def _held_out(found:Audit, seed:int)->tuple[np.ndarray, Samples]: # positions to train on, and what to test on
     "The test samples of the audit, or a fifth of the samples."
     if found.test is not None: return np.arange(len(found.samples)), found.test
     kept, out = (np.sort(v) for v in _split_positions(found.samples, (.8, .2), np.random.default_rng(seed), True))
     return kept, found.samples.subset(out)
 
-# %% ../../nbs/jobs/audit.ipynb #e28294a3
+# %% ../../nbs/jobs/audit.ipynb #f1c08b91
 def _read_fixed(
     fixed:str|Path|pd.DataFrame, # decisions
     found:Audit, # what they are about
@@ -958,7 +959,7 @@ def _read_fixed(
         raise ValueError(f"label {unknown[0]!r} of the decisions is no class; there are {list(found.samples.classes)}")
     return pd.Series(labels.to_numpy(), [by_text[str(i)] for i in table["id"]])
 
-# %% ../../nbs/jobs/audit.ipynb #d1f10b06
+# %% ../../nbs/jobs/audit.ipynb #db149610
 def _about_fixes(fixes:pd.DataFrame)->list[str]:
     "What a table of fixes says, also when it says that nothing helps."
     said = []
@@ -969,7 +970,7 @@ def _about_fixes(fixes:pd.DataFrame)->list[str]:
         said.append(f"To {row['way']} {row['changed']:,} samples: {change}; {chance}; {verdict}.")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #40b7e197
+# %% ../../nbs/jobs/audit.ipynb #3b092f83
 def _fixes_in_short(fixes:pd.DataFrame)->str:
     "The same in one sentence."
     helping = fixes[fixes["helps"]]
@@ -978,7 +979,7 @@ def _fixes_in_short(fixes:pd.DataFrame)->str:
     return (f"Mending helps: to {best['way']} {best['changed']:,} samples gives {100 * best['gain']:+.1f} points of "
             f"accuracy on held-out samples (as many at random: {100 * best['gain_random']:+.1f}).")
 
-# %% ../../nbs/jobs/audit.ipynb #1a3fbd5e
+# %% ../../nbs/jobs/audit.ipynb #1922b7f2
 def _command(
     source:Source=Source(), # which data
     network:UserModel=UserModel(), # which model judges
@@ -1012,7 +1013,7 @@ def _command(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/audit.ipynb #8ea03d36
+# %% ../../nbs/jobs/audit.ipynb #174b4cd6
 def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     "Fixes, where there is something to mend."
     try: found.try_fixes(fixed=fixed, seed=seed, device=device)
@@ -1022,14 +1023,14 @@ def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     else:
         for sentence in _about_fixes(found.fixes): _logger.info(sentence)
 
-# %% ../../nbs/jobs/audit.ipynb #b57307e1
+# %% ../../nbs/jobs/audit.ipynb #6c87ff1b
 def _read_test(source:Source, test:str|None)->Samples|None:
     "Held-out samples, read as the training samples are."
     if test is None: return None
     whole = replace(source, data=test, part="test" if _by_name(test) else None)
     return whole.read()
 
-# %% ../../nbs/jobs/audit.ipynb #02249b0c
+# %% ../../nbs/jobs/audit.ipynb #970ac7ac
 def _judge_of(network:UserModel, samples:Samples, everything:Samples, probs:Path|None):
     "What `audit` takes as its model."
     if probs is not None: return np.load(probs, mmap_mode="r", allow_pickle=False)
