@@ -285,14 +285,14 @@ def _at_most(samples:Samples, n:int|None, seed:int)->Samples:
     return samples.split((n / len(samples), 1 - n / len(samples)), seed=seed)[0]
 
 # %% ../nbs/09_benchmark.ipynb #b325e6e2
-def _size(dataset:str, grid:Grid, samples:Mapping[str, Samples])->tuple[int, tuple[int, ...], int]:
+def _size(dataset:str, grid:Grid, samples:Mapping[str, Samples])->tuple[int, tuple[int, ...], tuple[str, ...]]:
     "Samples, shape and classes of a data set as the grid uses it."
     own = {*samples, *grid.data}
     if dataset not in own and (dataset in _known_sets or dataset.startswith("openml:")):
         n, shape, n_classes = _known_sets.get(dataset, (50_000, (100,), 5))    # a guess for another OpenML table
-        return min(n, grid.max_samples or n), shape, n_classes
+        return min(n, grid.max_samples or n), shape, tuple(map(str, range(n_classes)))
     data = _data(dataset, grid, samples.get(dataset))
-    return len(data), data.shape, data.n_classes
+    return len(data), data.shape, data.classes
 
 # %% ../nbs/09_benchmark.ipynb #23453310
 @patch
@@ -782,8 +782,8 @@ def estimate(
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in cells):
         mine = [cell for cell in cells if (cell.dataset, cell.model) == (dataset, model)]
         to_do = sum(store is None or not store.done(cell) for cell in mine)
-        n, shape, n_classes = _size(dataset, self, samples or {})
-        seconds = to_do and to_do * n * _seconds_per_sample(self, model, shape, n_classes, trial)
+        n, shape, classes = _size(dataset, self, samples or {})
+        seconds = to_do and to_do * n * _seconds_per_sample(self, model, shape, classes, trial)
         rows[f"{dataset}, {model}"] = {
             "cells": len(mine), "to_do": to_do, "minutes": seconds / 60 / (_cores() if n_jobs < 0 else n_jobs),
             "MB": to_do * (n * columns * 4 + 20_000) / 1e6}
@@ -792,9 +792,9 @@ def estimate(
     return frame.astype({"cells": int, "to_do": int})
 
 # %% ../nbs/09_benchmark.ipynb #296459b8
-def _seconds_per_sample(grid:Grid, model:str, shape:tuple[int, ...], n_classes:int, n:int)->float:
+def _seconds_per_sample(grid:Grid, model:str, shape:tuple[int, ...], classes:tuple[str, ...], n:int)->float:
     "What a sample costs in a cell, from trainings of two and of four epochs: some passes come once, some every epoch."
-    noise = _noise(n, shape, n_classes)
+    noise = _noise(n, shape, classes)
 
     def seconds(part, n_epochs):
         start = time.perf_counter()
@@ -810,34 +810,37 @@ def _seconds_per_sample(grid:Grid, model:str, shape:tuple[int, ...], n_classes:i
     return (max(two - 2 * per_epoch, 0) + per_epoch * grid.n_epochs) / len(noise)
 
 # %% ../nbs/09_benchmark.ipynb #ac069531
-def _noise(n:int, shape:tuple[int, ...], n_classes:int)->Samples:
+def _noise(n:int, shape:tuple[int, ...], classes:tuple[str, ...])->Samples:
     "Random samples."
     rng = np.random.default_rng(0)
     images = len(shape) == 3
     x = rng.integers(0, 256, (n, *shape), np.uint8) if images else rng.standard_normal((n, *shape)).astype(np.float32)
-    return Samples(x, np.arange(n) % n_classes, tuple(map(str, range(n_classes))), "noise")
+    return Samples(x, np.arange(n) % len(classes), classes, "noise")
 
 # %% ../nbs/09_benchmark.ipynb #138be6d8
 @dataclass(frozen=True)
 class HCat:
-    "The words of H-CAT's run_experiment.py, and two of ours."
+    "The words of H-CAT's run_experiment.py, and some of ours."
     hardness: str|None = None # a hardness type, which the words below go with; a name, or module:function
     severity: float|None = None # how strongly; the type's default if left out
     given: dict|None = None # arguments of the type's own
     data: dict|str = "mnist" # mnist, cifar, diabetes, cover, eye, jannis; or what `Source` reads, or its fields
-    model: str = "LeNet" # LeNet, ResNet, MLP; one of `MODELS`, or module:function
+    model: str = "LeNet" # LeNet, ResNet, MLP; one of `MODELS`, module:function, or a classifier's file to train further
     prop: float = .1 # share of samples made hard
     n_epochs: int = 10 # of each training
     total_runs: int = 3 # trainings, each with the next seed
     seed: int = 0 # of the first training, for data and model alike
     fix_seed: bool = False # the same data in every run (H-CAT repeats the model seed too, so that nothing varies)
+    classes: list[str]|None = None # only these, by name or number
 
     def grid(self)->Grid: # its cells are the runs
         "The same in our words."
         if self.total_runs < 1: raise ValueError(f"total_runs is {self.total_runs}; expected at least 1")
         runs = tuple(range(self.seed, self.seed + self.total_runs))
         data, model = _hcat_words.get(self.dataset, self.dataset), _hcat_words.get(self.model, self.model)
-        own = {} if isinstance(self.data, str) else {data: self.data}
+        fields = {"data": data} if isinstance(self.data, str) else dict(self.data)
+        if self.classes is not None: fields["classes"] = tuple(self.classes)
+        own = {} if fields == {"data": data} else {data: fields}
         seeds = {"data_seeds": self.seed if self.fix_seed else runs, "paired_seeds": not self.fix_seed}
         kind, given = self.hardness or "uniform", {self.hardness: self.given} if self.given else {}
         return Grid(data, model, kind, self.prop, severities=self.severity, model_seeds=runs, n_epochs=self.n_epochs,

@@ -8,6 +8,7 @@ __all__ = ['epoch_table', 'plot_pareto', 'choose_epoch', 'second_opinion', 'plot
 # %% ../nbs/06c_choosing_epochs.ipynb #073d42d7
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .core import PALETTE, new_axes
+from .core import PALETTE, check_choice, new_axes, patch
 from .data import Samples, image_gap, plot_images
 from .gasten import GanRun, load_epoch, saved_epochs
-from .generator_measures import balance_and_mass, generate, pareto_front, predict_probs
+from .generator_measures import balance_and_mass, generate, is_ambiguous, pareto_front, predict_probs
 
 # %% ../nbs/06c_choosing_epochs.ipynb #bbd2bddc
 def epoch_table(
@@ -89,6 +90,39 @@ def _knee(front:pd.DataFrame, distance:str)->pd.Series:
     scaled = (points - points.min(0)) / np.where(span > 0, span, 1)
     return front.iloc[int(scaled.sum(1).argmin())]
 
+# %% ../nbs/06c_choosing_epochs.ipynb #b01bca2b
+def _rule(
+    history:list[dict], # records of the epochs that can be kept
+    keep:str="knee", # or "last"
+    max_distance:float|None=None, # instead, the lowest ACD among epochs of at most this distance
+)->tuple[int, str]: # epoch, and why
+    "Which epoch of one run is kept."
+    check_choice(keep, ("last", "knee"), "keep")
+    last, measured = history[-1]["epoch"], [h for h in history if "acd" in h]
+    if keep == "last" or not measured: return last, "the last epoch"
+    table = epoch_table({"run": measured})
+    distance, of = table.attrs["distance"], f"of {len(table)} epoch{'s' * (len(table) > 1)}"
+    if max_distance is None: return int(choose_epoch(table)["epoch"]), f"the knee {of} ({distance} against ACD)"
+    if (lowest := table[distance].min()) <= max_distance:
+        row = choose_epoch(table, max_distance=max_distance)
+        return int(row["epoch"]), f"the lowest ACD {of} with {distance} up to {max_distance:g}"
+    nearest = int(table.loc[table[distance].idxmin(), "epoch"])
+    return nearest, f"the lowest {distance} {of}, {lowest:.4g}; none is within {max_distance:g}"
+
+# %% ../nbs/06c_choosing_epochs.ipynb #0ca9b3b2
+@patch
+def kept(self:GanRun,
+    keep:str="knee", # of the Pareto front, or "last"
+    max_distance:float|None=None, # instead, the lowest ACD among epochs of at most this distance
+)->GanRun: # at that epoch; `why` says why it was taken
+    "The run at the epoch to keep. Raises `ValueError` for another rule, and for a run that was not saved in a folder."
+    if keep == "last" and max_distance is None: return replace(self, why="the last epoch")
+    if self.folder is None:
+        raise ValueError("this run's epochs were not saved, so only the last is there; train with `folder`")
+    saved = set(saved_epochs(self.folder))
+    epoch, why = _rule([h for h in self.history if h["epoch"] in saved], keep, max_distance)
+    return replace(self if epoch == self.epoch else load_epoch(self.folder, epoch), why=why)
+
 # %% ../nbs/06c_choosing_epochs.ipynb #781db7b4
 def _hubris(
     probs:np.ndarray, # [N, K] predictions of images that are ambiguous
@@ -115,7 +149,7 @@ def second_opinion(
     """What another classifier thinks of generated images.
 
     `hubris`, and among the classes in question `confidence` in [1/|C|, 1] and `entropy` in bits; `mass` in [0, 1]
-    of all its probability on them; `undecided`, the share of images with every class within .1 of even.
+    of all its probability on them; `undecided`, the share of images that are ambiguous to it were there only those classes (`is_ambiguous`).
 
     Raises `ValueError` for no images, and for classes that the judge has not.
     """
@@ -126,7 +160,7 @@ def second_opinion(
     inside /= inside.sum(1, keepdims=True)
     found = {"hubris": _hubris(probs, classes), "confidence": inside.max(1),
              "entropy": -(inside * np.log2(inside)).sum(1), "mass": mass,
-             "undecided": (np.abs(inside - 1 / len(classes)) <= .1).all(1)}
+             "undecided": is_ambiguous(inside, .1, range(len(classes)))}
     return {name: float(values.mean()) for name, values in found.items()}
 
 # %% ../nbs/06c_choosing_epochs.ipynb #64ad3c51

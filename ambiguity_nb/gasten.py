@@ -456,6 +456,7 @@ class GanRun:
     nets: Nets # networks after the last epoch
     history: list[dict] = field(repr=False) # a dict per epoch: losses, measures, seconds
     folder: Path|None = None # where its epochs are
+    why: str|None = None # why this epoch was kept, where one was chosen
 
     @property
     def generator(self)->nn.Module:
@@ -473,7 +474,8 @@ class GanRun:
         table = pd.DataFrame(self.history) if self.history else pd.DataFrame(columns=["epoch"])
         return table.drop(columns="histogram", errors="ignore").set_index("epoch")
 
-    def _repr_html_(self)->str: return self.frame.round(3).to_html()
+    def _repr_html_(self)->str:
+        return self.frame.round(3).to_html() + (f"<p>{self.why}</p>" if self.why else "")
 
     def plot(self,
         ax=None, # drawn on; a new figure when None

@@ -8,8 +8,13 @@ __all__ = ['GastenGrid', 'gasten_grid']
 # %% ../nbs/06d_gasten_grid.ipynb #11cfe94f
 import itertools
 import json
+import logging
+import math
 import os
+import shutil
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,13 +27,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .choosing_epochs import choose_epoch, epoch_table, second_opinion
+from .choosing_epochs import second_opinion
 from .core import as_plain, atomic_path, check_choice
 from .data import Samples
-from .fid import Features, as_features, fingerprint, frechet_distance
+from .fid import Features, Statistics, as_features, fingerprint, frechet_distance
 from .gasten import (Confusion, Gan, GanRun, generate_ambiguous, load_epoch, saved_epochs, train_gan,
-                                 train_gasten)
-from .generator_measures import GanMeasures, as_models
+                                 train_gasten, _new_nets, _one_sided)
+from .generator_measures import (GanMeasures, acd, as_models, frechet_ambiguous, _collapse, _probs_of)
+from .latent_search import search_boundary
+from .networks import load_noise
 from .training import Log
 
 # %% ../nbs/06d_gasten_grid.ipynb #0aa0a082
@@ -38,14 +45,26 @@ class _GastenCell:
     seed:int # of step 1 and of step 2
     step1_epoch:int # of step 1 that step 2 starts from
     model:str # name of the classifier, or classifiers
-    confusion:str # loss
-    alpha:float|str # its weight
+    confusion:str # loss; "step1" in controls without a step 2
+    alpha:float|str # its weight; "sampled" or "bisected" in controls without a step 2
 
     @property
     def name(self)->str:
         "Name of the cell's folder."
         alpha = self.alpha if isinstance(self.alpha, str) else f"{self.alpha:g}"
         return f"seed{self.seed}-from{self.step1_epoch}-{self.model}-{self.confusion}-{alpha}".replace(":", "-")
+
+    @property
+    def trained(self)->bool:
+        "Whether it has a step 2."
+        return self.confusion != "step1"
+
+    @property
+    def way(self)->str:
+        "How its images are made, in words."
+        if not self.trained: return f"step 1, {self.alpha}"
+        if self.alpha == 0: return "alpha 0"
+        return f"{self.confusion} {self.alpha if isinstance(self.alpha, str) else format(self.alpha, 'g')}"
 
 # %% ../nbs/06d_gasten_grid.ipynb #c12a25f2
 _Weights = list[float|str]
@@ -63,7 +82,12 @@ class GastenGrid:
     patience:int|None=None # stop a cell when none of so many epochs came onto its Pareto front
     n_generated:int=15_000 # images made from each cell's generator
     tau:float=.1 # an image is ambiguous when its probability is within tau of one half
-    keep:str="last" # epoch of each cell that images are made from, last or knee (of its Pareto front)
+    keep:str="knee" # epoch of each cell that images are made from, knee (of its Pareto front) or last
+    max_distance:float|None=None # keep instead the epoch with the lowest ACD among those of at most this distance
+    controls:bool=True # also images of step 1, sampled and bisected, and a step 2 without confusion (alpha 0)
+    n_resamples:int=0 # bootstrap draws for an interval of the ambiguous images' distance; 0 for none
+    noise:Path|None=None # file of `ambiguity noise` that generators are measured on; from a seed when left out
+    fid_stats:Path|None=None # file of `ambiguity fid-stats` to measure the distance to; of the samples when left out
 
     def __post_init__(self): _check_grid(self)
 
@@ -92,6 +116,15 @@ class GastenGrid:
         starts = itertools.product(self.seeds or [0], self.starts(gan), models)
         return [_GastenCell(*start, *pair) for start in starts for pair in pairs]
 
+# %% ../nbs/06d_gasten_grid.ipynb #b5248236
+def _controls(grid:GastenGrid, models:Iterable[str], gan:Gan)->list[_GastenCell]:
+    "What the cells are compared with: step 1 sampled and bisected, and alpha 0 where it is no cell already."
+    if not grid.controls: return []
+    kind, weights = next(iter(grid.weights)), itertools.chain(*grid.weights.values())
+    ways = [("step1", "sampled"), ("step1", "bisected"), *([] if 0 in weights else [(kind, 0.)])]
+    starts = itertools.product(grid.seeds or [0], grid.starts(gan), models)
+    return [_GastenCell(*start, *way) for start in starts for way in ways]
+
 # %% ../nbs/06d_gasten_grid.ipynb #3b99fddc
 def _check_grid(grid:GastenGrid)->None:
     "Refuse a grid that cannot work."
@@ -107,8 +140,10 @@ def _check_grid(grid:GastenGrid)->None:
         if len(set(values)) < len(values): raise ValueError(f"{name} is {list(values)}: a value is there twice")
     for kind, alphas in grid.weights.items():
         for alpha in alphas: Confusion(grid.step2_epochs, kind, alpha, grid.variance, patience=grid.patience)
-    if grid.step1_epochs and min(grid.step1_epochs) < 1:
-        raise ValueError(f"step1_epochs is {list(grid.step1_epochs)}; expected epochs from 1")
+    if grid.step1_epochs and min(grid.step1_epochs) < 0:
+        raise ValueError(f"step1_epochs is {list(grid.step1_epochs)}; expected epochs from 0 (untrained)")
+    if grid.max_distance is not None and grid.max_distance <= 0:
+        raise ValueError(f"max_distance is {grid.max_distance}; expected a positive number")
 
 # %% ../nbs/06d_gasten_grid.ipynb #0df1dca0
 def _append(
@@ -170,63 +205,166 @@ class _Work:
 def _run_step1(work:_Work, seed:int)->None:
     "Train a seed's step 1, or go on with it."
     folder, starts = work.folder / f"seed{seed}" / "step1", work.grid.starts(work.gan)
-    gan = replace(work.gan, n_epochs=max(starts), save_every=1)
-    train_gan(work.samples, gan, seed=seed, folder=folder, **work.options(f"seed{seed}-step1"))
+    options = {"seed": seed, "folder": folder, **work.options(f"seed{seed}-step1")}
+    if 0 in starts: train_gan(work.samples, replace(work.gan, n_epochs=0), **options)
+    if max(starts): train_gan(work.samples, _step1(work.gan, starts), **options)
     if missing := sorted(set(starts) - set(saved := saved_epochs(folder))):
         raise ValueError(f"step-1 epochs {missing} are not saved in {str(folder)!r}, which holds {saved}; "
                          "delete it to train them again")
+
+# %% ../nbs/06d_gasten_grid.ipynb #6d2591a6
+def _step1(gan:Gan, starts:Sequence[int])->Gan:
+    "Settings of step 1: long enough, and every epoch saved that step 2 starts from."
+    return replace(gan, n_epochs=max(starts), save_every=math.gcd(gan.save_every, *starts))
 
 # %% ../nbs/06d_gasten_grid.ipynb #775b2ac6
 def _run_step2(work:_Work, cell:_GastenCell)->GanRun:
     "Train a cell's step 2, or go on with it."
     model, grid = work.models[cell.model], work.grid
     confusion = Confusion(grid.step2_epochs, cell.confusion, cell.alpha, grid.variance, patience=grid.patience)
-    measures = GanMeasures(model, work.samples, work.features, tau=grid.tau)
-    return train_gasten(model, work.samples, work.folder / f"seed{cell.seed}" / "step1", confusion, work.gan,
-                        start_epoch=cell.step1_epoch, measures=measures, seed=cell.seed,
-                        folder=work.folder / cell.name, **work.options(cell.name))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the generator reaches one side")     # the table's `alarm` says it
+        return train_gasten(model, work.samples, work.folder / f"seed{cell.seed}" / "step1", confusion, work.gan,
+                            start_epoch=cell.step1_epoch, measures=_measures(work, cell), seed=cell.seed,
+                            folder=work.folder / cell.name, **work.options(cell.name))
 
-# %% ../nbs/06d_gasten_grid.ipynb #7f56cbbc
-def _kept(run:GanRun, keep:str)->GanRun:
-    "The epoch of a run that images are made from."
-    if keep == "last": return run
-    saved = set(saved_epochs(run.folder))
-    epoch = int(choose_epoch(epoch_table({"run": [h for h in run.history if h["epoch"] in saved]}))["epoch"])
-    return run if epoch == run.epoch else load_epoch(run.folder, epoch)
+# %% ../nbs/06d_gasten_grid.ipynb #3c641947
+def _measures(work:_Work, cell:_GastenCell)->GanMeasures:
+    "Measures of generators against a cell's model."
+    z, reference = _fixed(work.grid, work.gan)
+    return GanMeasures(work.models[cell.model], work.samples, work.features, tau=work.grid.tau, z=z,
+                       reference=reference)
+
+# %% ../nbs/06d_gasten_grid.ipynb #e2de61f7
+def _fixed(grid:GastenGrid, gan:Gan)->tuple[torch.Tensor|None, Statistics|None]:
+    "Noise and statistics from files, if any. Raises `ValueError` for noise of another length, and for other files."
+    z = None if grid.noise is None else load_noise(grid.noise, gan.z_dim)
+    return z, None if grid.fid_stats is None else Statistics.load(grid.fid_stats)
 
 # %% ../nbs/06d_gasten_grid.ipynb #05c86f82
-def _made_by(work:_Work, cell:_GastenCell, generator:nn.Module)->dict[str, Any]:
+def _made_by(work:_Work, cell:_GastenCell, kept:GanRun)->dict[str, Any]:
     "What a cell's generator makes; measured once."
-    model, n, tau = work.models[cell.model], work.grid.n_generated, work.grid.tau
-    space = work.features or as_features(as_models(model)[0])
-    key = {"generator": fingerprint(generator), "n": n, "tau": tau, "space": space.name,
+    generator = kept.generator
+    key = {"generator": fingerprint(generator), "n": work.grid.n_generated, "tau": work.grid.tau,
+           "space": _space(work, cell).name, "resamples": work.grid.n_resamples,
            "judge": fingerprint(work.judge) if work.judge else None}
     path = work.folder / cell.name / "result.json"
-    if path.exists() and (result := json.loads(path.read_text()))["key"] == key: return result
-    made = generate_ambiguous(generator, model, n, tau, seed=cell.seed + 1)
-    result = {"key": key, "ambiguous": len(made), "frechet_ambiguous": None, "judge": {}}
-    if len(made) > 1:
-        distance = frechet_distance(space.statistics(made.images), space.statistics(work.samples), warn=False)
-        result["frechet_ambiguous"] = distance
-    if work.judge and len(made):
-        opinion = second_opinion(work.judge, made.images, work.judge_classes)
-        result["judge"] = {f"judge_{k}": v for k, v in opinion.items()}
+    old = json.loads(path.read_text()) if path.exists() else {}
+    if old.get("key") == key: return old
+    started = time.perf_counter()
+    images, found = _images(work, cell, generator)
+    seconds = old.get("seconds", time.perf_counter() - started)
+    if cell.alpha == "sampled": found |= _numbers(_measures(work, cell)(generator))
+    coverage = kept.history[-1].get("coverage") if cell.trained else found.get("coverage")
+    result = {"key": key, **found, **_judged(work, cell, images, generator, coverage), "seconds": seconds}
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary: temporary.write_text(json.dumps(result))
     return result
+
+# %% ../nbs/06d_gasten_grid.ipynb #e7837cb5
+def _images(work:_Work, cell:_GastenCell, generator:nn.Module)->tuple[torch.Tensor, dict[str, Any]]:
+    "Ambiguous images of a cell, how many, and their share of those made or searched for."
+    model, n, tau, seed = work.models[cell.model], work.grid.n_generated, work.grid.tau, cell.seed + 1
+    if cell.alpha == "bisected":
+        found = search_boundary(model, generator, n=min(n, 1000), samples=work.samples, seed=seed)
+        made, n, more = found.subset(found.undecided(tau)), len(found), {"acd": acd(found.p)}
+    else: made, more = generate_ambiguous(generator, model, n, tau, seed=seed), {}
+    return made.images, {"ambiguous": len(made), "yield": len(made) / n, **more}
+
+# %% ../nbs/06d_gasten_grid.ipynb #eb4eb1fe
+def _numbers(measured:dict)->dict[str, float]:
+    "Measures of an epoch that are columns of the table."
+    return {k: measured[k] for k in ("acd", "focd", "frechet", "kid", "density", "coverage") if k in measured}
+
+# %% ../nbs/06d_gasten_grid.ipynb #eaf2b565
+def _space(work:_Work, cell:_GastenCell)->Features:
+    "Feature space of a cell's distances."
+    return work.features or as_features(as_models(work.models[cell.model])[0])
+
+# %% ../nbs/06d_gasten_grid.ipynb #90571d9d
+def _judged(work:_Work, cell:_GastenCell, images:torch.Tensor, generator:nn.Module, coverage:float|None)->dict[str, Any]:
+    "Distances, alarm and the judge's opinion of ambiguous images."
+    space, models, enough = _space(work, cell), as_models(work.models[cell.model]), len(images) > 1
+    real, alarm = space.of(work.samples), _one_sided(models, generator, None, work.samples)
+    result = dict.fromkeys(("frechet_ambiguous", "frechet_ambiguous_to_all"))
+    if enough and len(work.samples) >= 20:
+        made, probs = space.of(images), _probs_of(models, work.samples)
+        of_all, n = [Statistics.of(features) for features in (made, real)], work.grid.n_resamples
+        distance, low, high = frechet_ambiguous(made, real, probs, n_resamples=n)
+        result = {"frechet_ambiguous": distance, "frechet_ambiguous_to_all": frechet_distance(*of_all, warn=False)}
+        if n: result |= {"frechet_ambiguous_low": low, "frechet_ambiguous_high": high}
+        alarm = alarm or _collapse(made, real, coverage)
+    opinion = second_opinion(work.judge, images, work.judge_classes) if work.judge and len(images) else {}
+    return result | {"alarm": alarm} | {f"judge_{k}": v for k, v in opinion.items()}
 
 # %% ../nbs/06d_gasten_grid.ipynb #96630d77
 def _run_cell(work:_Work, cell:_GastenCell)->dict[str, Any]:
     "A cell's row of the table."
-    row = {**vars(cell), "alpha": str(cell.alpha), "folder": cell.name}
-    try: run = _run_step2(work, cell)
+    folder = cell.name if cell.trained else f"seed{cell.seed}/step1"           # where its networks are
+    row = {**vars(cell), "alpha": str(cell.alpha), "way": cell.way, "folder": folder}
+    try: kept, seconds = _generator_of(work, cell)
     except FloatingPointError as error: return row | {"error": str(error)}
-    kept = _kept(run, work.grid.keep)
-    made, measured = _made_by(work, cell, kept.generator), kept.history[-1]
-    n = made["ambiguous"]
-    return {**row, "epoch": kept.epoch, "ambiguous": n, "yield": n / work.grid.n_generated,
-            **{k: measured[k] for k in ("acd", "focd", "frechet", "kid", "density", "coverage") if k in measured},
-            "frechet_ambiguous": made["frechet_ambiguous"], **made["judge"],
-            "seconds": sum(h["seconds"] for h in run.history)}
+    try: made = _made_by(work, cell, kept)
+    except ValueError as error:
+        if cell.alpha != "bisected": raise
+        return row | {"error": str(error)}                   # one side only: there is nothing to bisect between
+    measured = _numbers(kept.history[-1]) if cell.trained else {}
+    if not cell.trained: seconds = made["seconds"]
+    found = {k: v for k, v in made.items() if k not in ("key", "seconds")}
+    return {**row, "epoch": kept.epoch, "kept": kept.why, **measured, **found, "seconds": seconds}
+
+# %% ../nbs/06d_gasten_grid.ipynb #457da819
+def _generator_of(work:_Work, cell:_GastenCell)->tuple[GanRun, float]:
+    "The run whose generator a cell's images come from, at the epoch that is kept, and seconds of its step 2."
+    if not cell.trained:
+        run = load_epoch(work.folder / f"seed{cell.seed}" / "step1", cell.step1_epoch)
+        return replace(run, why="where step 2 starts"), 0.
+    run = _run_step2(work, cell)
+    return run.kept(work.grid.keep, work.grid.max_distance), sum(h["seconds"] for h in run.history)
+
+# %% ../nbs/06d_gasten_grid.ipynb #ffb0ec5a
+_logger = logging.getLogger(__name__)
+
+# %% ../nbs/06d_gasten_grid.ipynb #d0b3a22a
+def _bytes_needed(
+    gan:Gan, # the training of both steps
+    shape:tuple[int, int, int], # of an image
+    starts:Sequence[int], # epochs of step 1 that step 2 starts from
+    step2_epochs:int, # of each step 2
+    n_seeds:int, # trainings of step 1
+    n_cells:int, # trainings of step 2
+)->int:
+    "Bytes of the files of a grid: saved epochs, and for each training a checkpoint with Adam's two moments."
+    nets = _new_nets(shape, gan, 0, torch.device("cpu"))
+    size = {k: sum(v.nbytes for v in getattr(nets, k).state_dict().values()) for k in ("generator", "discriminator")}
+    both = sum(size.values())
+    epoch = both + (size["generator"] if gan.ema else 0)
+
+    def files(n, every): return math.ceil(n / every) * epoch + (epoch + 2 * both if n else 0)
+
+    step1 = _step1(gan, starts)
+    return (n_seeds * (files(step1.n_epochs, step1.save_every) + (0 in starts) * epoch)
+            + n_cells * files(step2_epochs, gan.save_every))
+
+# %% ../nbs/06d_gasten_grid.ipynb #f90194b9
+def _check_disk(work:_Work, n_cells:int)->None:
+    "Say what a grid needs of the disk, and refuse when it is not free. Raises `OSError`."
+    grid, gan, folder = work.grid, work.gan, work.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = work.samples.shape, grid.starts(gan), grid.step2_epochs, len(grid.seeds or [0]), n_cells
+    needed, there = _bytes_needed(gan, *sizes), sum(p.stat().st_size for p in folder.rglob("*.safetensors"))
+    missing, free = max(needed - there, 0), shutil.disk_usage(folder).free
+    _logger.info("%d trainings of step 2; their files take about %s, of which %s are there; %s are free", n_cells,
+                 _gigabytes(needed), _gigabytes(there), _gigabytes(free))
+    if missing <= free: return
+    fewer = _gigabytes(_bytes_needed(replace(gan, save_every=10 * gan.save_every), *sizes))
+    raise OSError(f"the grid's files take about {_gigabytes(missing)} and {_gigabytes(free)} are free in {str(folder)!r}; "
+                  f"use another folder, or save fewer epochs: save_every={10 * gan.save_every} takes {fewer} in all")
+
+# %% ../nbs/06d_gasten_grid.ipynb #49735411
+def _gigabytes(n:float)->str:
+    "A number of bytes in words."
+    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"
 
 # %% ../nbs/06d_gasten_grid.ipynb #7c4104f6
 def gasten_grid(
@@ -243,11 +381,13 @@ def gasten_grid(
     device:str|torch.device="auto", # where to train
     progress:bool=False, # show a bar for each training
     log:Callable[[dict], Any]|None=None, # called with each epoch's record as it happens; `phase` is the training's name
-)->pd.DataFrame: # a row per cell: what it was, `ambiguous` images, their share, ACD, distances, seconds
+)->pd.DataFrame: # a row per cell, then one per control: what it was, images, their share, distances, seconds
     """Run a grid of GASTeN experiments, or go on with it.
 
-    A cell that diverges is in the table with its `error`, and the others go on. `frechet` is the distance of all
-    images, `frechet_ambiguous` that of the ambiguous ones.
+    `way` says how images were made (an "abs 25", or one of the controls), `kept` which epoch they are from. `frechet`
+    is the distance of all images; `frechet_ambiguous` that of the ambiguous ones to the real ones nearest to the
+    boundary, `frechet_ambiguous_to_all` to all real ones. A cell that diverges is in the table with its `error`, a
+    generator of images that are all alike, or of one class, with an `alarm`. Raises `OSError` when the disk is too full.
     """
     from joblib import Parallel, delayed
 
@@ -255,7 +395,9 @@ def gasten_grid(
     n_jobs = cores if n_jobs < 0 else n_jobs
     work = _Work(models, samples, grid, gan, Path(folder), space, judge, judge_classes,
                  {"device": device, "progress": progress}, max(1, cores // n_jobs) if n_jobs > 1 else 0)
+    cells = [*grid.cells(models, gan), *_controls(grid, models, gan)]
+    _check_disk(work, sum(cell.trained for cell in cells))
     with _followed(work.folder / "metrics.jsonl", log):
         Parallel(n_jobs)(delayed(_run_step1)(work, seed) for seed in grid.seeds or [0])
-        rows = Parallel(n_jobs)(delayed(_run_cell)(work, cell) for cell in grid.cells(models, gan))
+        rows = Parallel(n_jobs)(delayed(_run_cell)(work, cell) for cell in cells)
     return pd.DataFrame(rows)

@@ -298,6 +298,7 @@ class GanMeasures:
         seed:int=0, # of the noise
         z:torch.Tensor|None=None, # [N, z_dim] given noise, instead of `n` and `seed`
         neighbors:bool=True, # also KID, density and coverage, against up to `n` real images
+        reference:Statistics|None=None, # given statistics of real images, in the space of the last distance
     ):
         self.models, self.neighbors = as_models(model), neighbors
         self.tau, self.classes = tau, classes
@@ -309,8 +310,10 @@ class GanMeasures:
         self.spaces = {"focd": as_features(self.models[0])}
         if features is not None:
             self.spaces["frechet"] = as_features(features, model=self.models[0])
+        if reference is not None: _check_space(reference, next(reversed(self.spaces.values())))
         real = {k: space.of(samples) for k, space in self.spaces.items()}
         self._reference = {k: Statistics.of(f, self.spaces[k].name) for k, f in real.items()}
+        if reference is not None: self._reference[next(reversed(self.spaces))] = reference
         some = np.random.default_rng(seed).permutation(len(samples))[:self.n]
         last = next(reversed(real.values()))
         self._near = last[some]
@@ -324,6 +327,13 @@ class GanMeasures:
         probs = predict_probs(self.models, images)
         kept = is_ambiguous(probs, self.tau, self.classes)
         return _doubt(probs, kept, self.classes) | _realism(self, images, kept)
+
+# %% ../nbs/05c_generator_measures.ipynb #6b201061
+def _check_space(reference:Statistics, space:Features)->None:
+    "Refuse statistics of another feature space."
+    if reference.space != space.name:
+        raise ValueError(f"the statistics are of {reference.space!r} and distances are measured in {space.name!r}; "
+                         "compute them on the same data with the same features")
 
 # %% ../nbs/05c_generator_measures.ipynb #85b299b3
 def _probs_of(models:Sequence[nn.Module], samples:Samples)->np.ndarray:

@@ -169,7 +169,16 @@ def predict_embeddings(
     return _predict(model, samples, batch_size, device, embed)
 
 # %% ../nbs/02_models.ipynb #feb7e888
-MODELS = Registry("model")
+class _Models(Registry):
+    "Networks by name; a classifier's file counts as a name too, and is trained further where it is used."
+
+    def resolve(self, wanted): # as in `Registry`
+        "The network that is meant."
+        named = isinstance(wanted, str) and wanted.endswith(".safetensors")
+        return _FromFile(wanted) if named else super().resolve(wanted)
+
+# %% ../nbs/02_models.ipynb #fa44ece5
+MODELS = _Models("model")
 
 # %% ../nbs/02_models.ipynb #d583f204
 def _image_sizes(samples:Samples)->dict:
@@ -462,7 +471,7 @@ def save_classifier(
     samples:Samples, # what it classifies
     **options, # other arguments of `build_model`
 )->Path: # the file
-    "Write a classifier with what `load_classifier` needs to build it again. Raises `ValueError` for what is no network."
+    "Write a classifier with what `load_classifier` needs. Raises `ValueError` for what is no network."
     _refuse_trees(model, samples)
     if not isinstance(name, str): name = f"{name.__module__}:{name.__qualname__}"
     selected = {}
@@ -499,6 +508,18 @@ def load_classifier(
     net = _filled(build_model(_network_of(path, known, model), _like(known), **known["options"]), state, path, None)
     if "outputs" in known: net = _Selected(net, known["outputs"])
     return (net if samples is None else _select(net, known["classes"], samples.classes)).eval()
+
+# %% ../nbs/02_models.ipynb #6ef647f5
+class _FromFile:
+    "A classifier's file as a network of `MODELS`. Raises `FileNotFoundError`, and `ValueError` for another file."
+
+    def __init__(self, path:str):
+        self.path, shape = path, _read_weights(path).get("meta", {}).get("shape")
+        if shape is None: load_classifier(path)                             # says what is missing
+        self.for_images, self.sizes = len(shape) == 3, lambda samples: {"samples": samples}
+
+    def __call__(self, n_classes:int, seed:int, samples:Samples)->nn.Module:
+        return load_classifier(self.path, samples=samples).train()
 
 # %% ../nbs/02_models.ipynb #b04a1d1c
 def _filled(model:nn.Module, state:dict, path:str|Path, samples:Samples|None)->nn.Module:

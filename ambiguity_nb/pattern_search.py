@@ -21,8 +21,8 @@ import torch
 
 from .core import Result, check_choice, new_axes, patch
 from .patterns import (
-    CLUSTERERS, REDUCERS, Clustering, Patterns, _as_patterns, _name, _silhouettes_from, _subsample, label_agreement,
-    nearest_rows, unit_rows)
+    CLUSTERERS, REDUCERS, Clustering, Patterns, _as_patterns, _name, _refuse_alike, _silhouettes_from, _subsample,
+    label_agreement, nearest_rows, unit_rows)
 
 # %% ../nbs/07b_pattern_search.ipynb #377a9afb
 _RANGES = {"n_components": (2, 60), "n_clusters": (3, 20), "n_neighbors": (5, 60), "min_dist": (0., .5),
@@ -243,7 +243,7 @@ def search_patterns(
     n_trials:int=12, # settings of UMAP tried
     timeout:float|None=None, # seconds after which no further trial starts; results then depend on the machine
     reducers:Sequence[str|Callable]=("none", "pca", "umap"), # of `REDUCERS`, tried in this order
-    clusterers:Sequence[str|Callable]|None=None, # of `CLUSTERERS`; that of `clustering` when None
+    clusterers:Sequence[str|Callable]|None=None, # of `CLUSTERERS`, the best is taken; those of `clustering` when None
     ranges:Mapping[str, tuple]|None=None, # (lowest, highest) by setting, in place of the usual ones
     min_share:float=.02, # settings whose smallest pattern holds less than this share of the rows are left out
     seed:int=0, # of all that is random
@@ -251,12 +251,13 @@ def search_patterns(
 )->PatternSearch:
     """The settings with the best mean of silhouette in the embedding and stability.
 
-    Warns when the best setting lies on the edge of a range. Raises `ValueError` for unknown names, an empty range, and
-    when no setting gives two patterns of at least `min_share`.
+    Warns when the best setting lies on the edge of a range. Raises `ValueError` for unknown names, an empty range,
+    rows that are all alike, and when no setting gives two patterns of at least `min_share`.
     """
-    base, clusterers = replace(clustering, n_init=1), clusterers or (clustering.clusterer,)
+    base, clusterers = replace(clustering, n_init=1), clusterers or clustering.clusterers
     for name in reducers: REDUCERS.resolve(name)
     ranges = _checked_ranges(ranges, len(embeddings))
+    _refuse_alike(embeddings)
     search = _Search(embeddings, base, reducers, clusterers, ranges, min_share, seed)
     for reducer in reducers:
         tries = getattr(REDUCERS.resolve(reducer), "tries", lambda shape: [{}])

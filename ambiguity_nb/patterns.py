@@ -164,7 +164,7 @@ CLUSTERERS = Registry("clusterer")
 class Clustering:
     "How embeddings become patterns. Raises `ValueError` for a name that is none of the choices."
     reducer: str|Callable = "umap" # umap, tsne, pca, none, module:function, or a function (rows, clustering, seed)
-    clusterer: str|Callable = "gmm" # gmm, kmeans, hdbscan, module:function, or a function (space, clustering, seed)
+    clusterer: str|Callable = "gmm" # gmm, kmeans, hdbscan, module:function, a function; "gmm,hdbscan": a search's best
     n_components: int = 5 # dimensions of the reduced space; at most 3 for "tsne"
     n_clusters: int = 5 # number of patterns, for "gmm" and "kmeans"
     n_neighbors: int = 15 # UMAP's neighbors, t-SNE's perplexity: small shows detail, large the whole
@@ -176,8 +176,13 @@ class Clustering:
 
     def __post_init__(self):
         REDUCERS.resolve(self.reducer)
-        CLUSTERERS.resolve(self.clusterer)
+        for clusterer in self.clusterers: CLUSTERERS.resolve(clusterer)
         check_choice(self.metric, ("cosine", "euclidean"), "metric")
+
+    @property
+    def clusterers(self)->tuple:
+        "The clusterer, or the several that a search chooses from."
+        return tuple(self.clusterer.split(",")) if isinstance(self.clusterer, str) else (self.clusterer,)
 
 # %% ../nbs/07_patterns.ipynb #f1f80290
 def _name(thing:str|Callable)->str:
@@ -217,7 +222,7 @@ def cluster(
 
     Raises `ValueError` for fewer rows than clusters, and when no cluster is found.
     """
-    clusterer = CLUSTERERS.resolve(self.clusterer)
+    clusterer = _one_clusterer(self)
     labels, fitted = _with_arrays(clusterer(np.asarray(space, np.float64), self, seed))
     labels = np.asarray(labels)
     counts = np.bincount(labels[labels >= 0], minlength=max(map(len, fitted.values()), default=0))
@@ -225,6 +230,13 @@ def cluster(
     order = np.argsort(-counts, kind="stable")
     ranked = np.where(labels >= 0, np.argsort(order)[labels], -1)
     return ranked.astype(np.int64), {key: array[order] for key, array in fitted.items()}
+
+# %% ../nbs/07_patterns.ipynb #ead17c79
+def _one_clusterer(clustering:Clustering)->Callable:
+    "The clusterer. Raises `ValueError` when there are several."
+    if len(clustering.clusterers) == 1: return CLUSTERERS.resolve(clustering.clusterer)
+    raise ValueError(f"clusterer is {clustering.clusterer!r}: several are for a search, `search_patterns` or n_trials "
+                     f"of a study; use one of {list(clustering.clusterers)}")
 
 # %% ../nbs/07_patterns.ipynb #4186dde6
 def _check_reduction(name:str, rows:np.ndarray, clustering:Clustering, most:int, near:bool=True)->None:
@@ -463,16 +475,29 @@ def find_patterns(
 )->Patterns:
     """Reduce embeddings, cluster them, and measure the clusters in both spaces.
 
-    Raises `ValueError` when there are no rows, or fewer than the settings need; the message says which to change.
+    Raises `ValueError` when there are no rows, or fewer than the settings need, saying which to change; and when the
+    rows are all alike, as those of a collapsed generator are.
     """
     if len(embeddings) == 0:
         raise ValueError("0 ambiguous inputs, so there are no patterns to find; raise tau, generate more images, "
                          "or train the generator with a larger weight on confusion (alpha)")
-    if "n_clusters" in getattr(CLUSTERERS.resolve(clustering.clusterer), "settings", ()):
+    _refuse_alike(embeddings)
+    if "n_clusters" in getattr(_one_clusterer(clustering), "settings", ()):
         _check_n_clusters(clustering.n_clusters, len(embeddings))
     reduced, fitted = clustering.reduce(embeddings, seed, neighbors)
     labels, more = clustering.cluster(reduced, seed)
     return _as_patterns(embeddings, reduced, labels, clustering, seed, fitted | more)
+
+# %% ../nbs/07_patterns.ipynb #8d633749
+def _refuse_alike(embeddings:np.ndarray, seed:int=0)->None:
+    "Refuse rows of which two usually differ by rounding only: no clustering of them means anything."
+    some = np.random.default_rng(seed).permutation(len(embeddings))[:500]
+    rows = torch.from_numpy(np.asarray(embeddings)[some].astype(np.float64)).flatten(1)
+    distances, size = torch.nn.functional.pdist(rows), float(rows.norm(dim=1).median())
+    if not len(distances) or float(distances.median()) > 1e-6 * size: return
+    raise ValueError(f"most of the {len(embeddings)} ambiguous inputs are one and the same to the classifier, so there "
+                     "are no patterns among them. If they are generated, the generator has collapsed: take an earlier "
+                     "epoch, another seed, a smaller weight (alpha) or a longer step 1")
 
 # %% ../nbs/07_patterns.ipynb #3c7c9ce2
 def _as_patterns(embeddings, reduced, labels, clustering:Clustering, seed:int, fitted:dict)->Patterns:

@@ -425,11 +425,12 @@ class Source:
     classes: list[str]|None = None # only these, by name or number; of two, the first counts as positive
 
     def __post_init__(self):
-        if self.classes is not None and self.pos is not None:
-            raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
         if self.part is not None: check_choice(self.part, _parts, "part")
         if (self.pos is None) != (self.neg is None):
             raise ValueError(f"pos is {self.pos!r} and neg is {self.neg!r}; give both, or neither for all classes")
+        if self.classes is None: return
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        if self.pos is not None: raise ValueError(f"classes are {self.classes} and pos is {self.pos!r}; name them once")
 
     def read(self,
         part:str|None=None, # another part than `self.part`
@@ -449,11 +450,12 @@ class Source:
 
 # %% ../nbs/00b_sources.ipynb #6824076d
 def _only(samples:Samples, classes:Sequence[str])->Samples:
-    "The samples of some classes, in the order named; of two, the first becomes 1. Raises `ValueError` for unknown ones."
+    "The samples of some classes, in the order named; of two, the first becomes 1; refuses unknown ones."
     at = [_class_index(samples, name) for name in classes]
     if len(at) == 2: return samples.binary(*at)
     if len(at) < 2 or len(set(at)) < len(at):
-        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of {list(samples.classes)}")
+        raise ValueError(f"classes are {list(classes)}; expected at least two different ones of "
+                         f"{list(samples.classes)}")
     codes = np.full(samples.n_classes, -1)
     codes[at] = range(len(at))
     part, names = samples.subset(codes[samples.y] >= 0), [samples.classes[k] for k in at]

@@ -16,6 +16,7 @@ def main() -> int:
     notebooks = [Path(p).resolve() for p in sys.argv[1:]] or sorted(nbglob(root / "nbs"))
     env = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONHASHSEED": "0"}
     subprocess.run(["nbdev_export"], cwd=root, check=True)
+    subprocess.run([sys.executable, str(root / "tests" / "write_help.py")], check=True)
     for notebook in notebooks:
         print(notebook.relative_to(root), flush=True)
         # the state of widgets would hold their JavaScript, megabytes of it

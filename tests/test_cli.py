@@ -1,9 +1,11 @@
 """The command line as a user meets it, and every configuration file that ships."""
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import write_help
 
 from ambiguity_nb.jobs.cli import COMMANDS, main, make_parser, parse
 
@@ -53,6 +55,24 @@ def test_help_answers_without_torch():
     code = "import sys; from ambiguity_nb.jobs.cli import main; main(['--help']); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_the_help_that_is_written_is_that_of_the_parsers():
+    def words(text): return text.split()
+
+    written = json.loads(write_help.path.read_text())
+    stale = [command for command, said in write_help.helps().items() if words(written.get(command, "")) != words(said)]
+    assert not stale, f"the help of {stale} has changed; run python tests/write_help.py"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_answers_without_torch(command):
+    run = f"main([{command!r}, '--help'])"
+    code = f"import sys; from ambiguity_nb.jobs.cli import main; {run}; print(sorted(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *said, modules = result.stdout.splitlines()
+    assert not {"'torch'", "'pandas'", "'jsonargparse'", "'yaml'"} & set(modules[1:-1].split(", "))
+    assert said[0].startswith(f"usage: ambiguity {command}") and "--config" in result.stdout
 
 
 def test_settings_of_a_grid_are_flags_too():

@@ -354,11 +354,11 @@ def test_a_loss_of_ones_own_from_flags_and_from_a_file(tmp_path, monkeypatch):
 
 
 def test_a_grid_goes_on_when_a_cell_diverges(samples, tmp_path):
-    grid = GastenGrid([1e39, 1., 2e39], step2_epochs=1, n_generated=50)                # more than a float32 can hold
+    grid = GastenGrid([1e39, 1., 2e39], step2_epochs=1, n_generated=50, controls=False)   # more than a float32 holds
     table = gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path)
     assert table["error"].str.contains("diverged in epoch 1").eq(True).tolist() == [True, False, True]
     assert (table["ambiguous"].dropna() <= 50).all() and len(table) == 3
-    grid = GastenGrid([1., 2.], step2_epochs=1, n_generated=50)
+    grid = GastenGrid([1., 2.], step2_epochs=1, n_generated=50, controls=False)
     table = gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path)
     assert "error" not in table and (table["ambiguous"] <= 50).all()
 
@@ -373,7 +373,7 @@ def test_cells_side_by_side_are_logged_as_they_happen(samples, tmp_path):
 
     grid, models = GastenGrid([0., 25.], step2_epochs=2, n_generated=50), {"a": cnn(2)}
     table = gasten_grid(models, samples, grid, SHORT, folder=tmp_path, n_jobs=2, log=log)
-    phases = ["seed0-step1", *table["folder"]]
+    phases = ["seed0-step1", *table["folder"][table["confusion"] != "step1"]]
     assert sorted(seen) == sorted([(phases[0], 1), *((phase, epoch) for phase in phases[1:] for epoch in (1, 2))])
     for phase in phases[1:]: assert seen.index((phase, 1)) < seen.index((phase, 2))
     assert all(wait for (_, epoch), wait in zip(seen, early, strict=True) if epoch == 1)
@@ -390,9 +390,128 @@ def test_an_error_of_the_log_is_raised(samples, tmp_path):
         gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path, log=full)
 
 
+class OneImage(nn.Module):
+    "A generator that makes one image, with a little noise."
+    z_dim = 16
+
+    def __init__(self, image):
+        super().__init__()
+        self.register_buffer("image", image)
+
+    def forward(self, z): return self.image + 1e-3 * z[:, :1, None, None]
+
+
+def balanced(images):
+    "A classifier that calls half of some images fives."
+    model = cnn(2, seed=3)
+    p = predict_probs(model, images)[:, 1].astype(float)
+    with torch.no_grad(): model[-1].bias.add_(torch.tensor([0., -float(np.median(np.log(p / (1 - p))))]))
+    return model
+
+
+def test_every_grid_has_its_controls(samples, tmp_path):
+    "Three rows per classifier and start: made of step 1, and without confusion; bisection is undecided throughout."
+    step1 = train_gan(samples, SHORT, folder=tmp_path / "seed0" / "step1")
+    model = balanced(generate(step1.generator, 500, seed=1))
+    grid = GastenGrid([25.], step2_epochs=2, n_generated=300, n_resamples=5)
+    table = gasten_grid({"a": model}, samples, grid, SHORT, folder=tmp_path).set_index("way")
+    assert list(table.index) == ["abs 25", "step 1, sampled", "step 1, bisected", "alpha 0"]
+    sampled, bisected = table.loc["step 1, sampled"], table.loc["step 1, bisected"]
+    assert bisected["yield"] >= .95 and bisected["ambiguous"] == 300 and bisected["acd"] < .02
+    p = predict_probs(model, generate(step1.generator, 300, seed=1))[:, 1]           # the grid's noise: seed + 1
+    assert sampled["ambiguous"] == (np.abs(p - .5) <= .1).sum() == round(300 * sampled["yield"])
+    assert sampled["acd"] == pytest.approx(GanMeasures(model, samples)(step1.generator)["acd"], rel=1e-6)
+    alone = train_gasten(model, samples, step1, Confusion(2, alpha=0.), SHORT, measures=GanMeasures(model, samples))
+    assert table.loc["alpha 0", "acd"] in [pytest.approx(h["acd"], rel=1e-5) for h in alone.history]
+    assert (table["frechet_ambiguous_low"] <= table["frechet_ambiguous_high"]).all()
+    again = gasten_grid({"a": model}, samples, grid, SHORT, folder=tmp_path).set_index("way")
+    assert again.equals(table)
+
+
+def test_the_kept_epoch_is_on_the_front_and_said(samples, tmp_path):
+    "The knee by default, the last or a distance on request; each row is of the epoch that it names."
+    rows = {}
+    for name, options in {"knee": {}, "last": {"keep": "last"}, "far": {"max_distance": 1e9},
+                          "none": {"max_distance": 1e-9}}.items():
+        grid = GastenGrid([25.], step2_epochs=3, n_generated=50, controls=False, **options)
+        rows[name] = gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path).iloc[0]
+    run = load_epoch(tmp_path / rows["knee"]["folder"])
+    history = {h["epoch"]: h for h in run.history}
+    for row in rows.values(): assert row["acd"] == pytest.approx(history[row["epoch"]]["acd"])
+    worse = [h for h in run.history if h["acd"] < rows["knee"]["acd"] and h["focd"] < rows["knee"]["focd"]]
+    assert not worse and "knee of 3 epochs" in rows["knee"]["kept"]
+    assert (rows["last"]["epoch"], rows["last"]["kept"]) == (3, "the last epoch")
+    assert rows["far"]["acd"] == pytest.approx(min(h["acd"] for h in run.history))
+    assert "none is within 1e-09" in rows["none"]["kept"]
+    assert run.kept().epoch == rows["knee"]["epoch"] and run.kept("last").epoch == 3
+    with pytest.raises(ValueError, match="train with `folder`"): train_gan(samples, SHORT).kept()
+
+
+def test_alarms_stand_in_the_table(samples, tmp_path, monkeypatch):
+    "A generator that repeats one image, and one that a classifier takes for one class only."
+    import ambiguity_nb.gasten_grid as module
+
+    model = cnn(2)
+    with torch.no_grad(): model[-1].bias.add_(torch.tensor([0., 1e3]))
+    grid = GastenGrid([25.], step2_epochs=1, n_generated=50)
+    table = gasten_grid({"a": model}, samples, grid, SHORT, folder=tmp_path / "one side").set_index("way")
+    assert table.loc["abs 25", "alarm"].startswith("the generator reaches one side of the boundary only")
+    assert "the generator reaches no image" in table.loc["step 1, bisected", "error"]
+
+    usual = module._images
+    image = samples.normalize(samples.x[:1])
+    monkeypatch.setattr(module, "_images", lambda work, cell, generator: usual(work, cell, OneImage(image)))
+    model = cnn(2)
+    with torch.no_grad():
+        out = model.eval()(image)[0]
+        model[-1].bias.add_(torch.tensor([0., float(out[0] - out[1])]))             # undecided about that image
+    monkeypatch.setattr(module, "_one_sided", lambda *_: None)
+    grid = GastenGrid([25.], step2_epochs=1, n_generated=50, controls=False)
+    row = gasten_grid({"a": model}, samples, grid, SHORT, folder=tmp_path / "one image").iloc[0]
+    assert row["ambiguous"] == 50 and row["alarm"].startswith("50 images are all but one and the same")
+
+
+def test_a_grid_says_what_it_needs_of_the_disk(samples, tmp_path, monkeypatch, caplog):
+    "Refused before anything is trained; what is there already counts; fewer epochs need less."
+    from collections import namedtuple
+
+    import ambiguity_nb.gasten_grid as module
+
+    grid = GastenGrid([0., 25.], step2_epochs=4, n_generated=50)
+    disk = namedtuple("usage", "total used free")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: disk(10 ** 12, 0, 10_000))
+    with pytest.raises(OSError, match=r"take about .* MB and 0.0 MB are free in .*save_every=10 takes"):
+        gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    monkeypatch.undo()
+    with caplog.at_level("INFO", logger="ambiguity_nb.gasten_grid"):
+        gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path)
+    assert "2 trainings of step 2; their files take about" in caplog.text
+    there = sum(p.stat().st_size for p in tmp_path.rglob("*.safetensors"))
+    needed = module._bytes_needed(SHORT, samples.shape, [1], 4, 1, 2)
+    assert needed == pytest.approx(there, rel=.25)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: disk(10 ** 12, 0, needed // 3))
+    gasten_grid({"a": cnn(2)}, samples, grid, SHORT, folder=tmp_path)               # all is there: no more is needed
+    paper = [module._bytes_needed(Gan(save_every=n), (1, 28, 28), [5, 10], 40, 3, 144) / 1e9 for n in (1, 5)]
+    assert paper[0] > 50 and paper[1] < 20
+
+
+def test_a_grid_from_untrained_networks_and_from_others(samples, tmp_path):
+    "Epoch 0 beside another start; a step 1 that is saved every few epochs still has those that step 2 starts from."
+    from dataclasses import replace
+
+    grid = GastenGrid([25.], step1_epochs=[0, 2, 4], step2_epochs=1, n_generated=50, controls=False)
+    table = gasten_grid({"a": cnn(2)}, samples, grid, replace(SHORT, save_every=6), folder=tmp_path)
+    assert saved_epochs(tmp_path / "seed0" / "step1") == [0, 2, 4] and list(table["step1_epoch"]) == [0, 2, 4]
+    start = train_gan(samples, replace(SHORT, n_epochs=0))
+    alone = train_gasten(cnn(2), samples, start, Confusion(1, alpha=25.), SHORT, **NONE)
+    assert equal(load_epoch(tmp_path / table["folder"][0]).generator, alone.generator)
+
+
 @pytest.mark.slow
 def test_cells_side_by_side(samples, tmp_path):
     grid, models = GastenGrid([0., 25.], step2_epochs=1, n_generated=50), {"a": cnn(2), "b": cnn(1)}
     one, two = (gasten_grid(models, samples, grid, SHORT, folder=tmp_path / str(n), n_jobs=n) for n in (1, 2))
+    assert (one["way"] == "step 1, sampled").sum() == 2
     assert list(one["folder"]) == list(two["folder"])
     np.testing.assert_allclose(one["acd"], two["acd"], atol=.02)

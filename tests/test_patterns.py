@@ -210,3 +210,30 @@ def test_reducers_and_clusterers_of_ones_own(tmp_path, monkeypatch):
         assert back.clustering.reducer == "own_clustering:first_columns" and (back.predict(x) == found.predict(x)).all()
     finally:
         for registry, name in ((REDUCERS, "first columns"), (CLUSTERERS, "signs")): registry._things.pop(name, None)
+
+
+def test_one_repeated_image_has_no_patterns():
+    "Without the alarm UMAP and a mixture make patterns of rounding: silhouette and stability say nothing of it."
+    from ambiguity_nb.models import cnn, predict_embeddings
+    from ambiguity_nb.sources import load_samples
+
+    digits = load_samples("mnist-5k", "all").binary(5, 3)
+    repeated = digits.replace(x=digits.x[np.zeros(200, int)], y=digits.y[:200], ids=np.arange(200))
+    rows = predict_embeddings(cnn(2), repeated)
+    for find in (find_patterns, search_patterns):
+        with pytest.raises(ValueError, match="200 ambiguous inputs are one and the same"): find(rows)
+        with pytest.raises(ValueError, match="one and the same"): find(rows + 1e-8 * np.random.rand(*rows.shape))
+    mostly = np.concatenate([rows[:190], predict_embeddings(cnn(2), digits.subset(np.arange(10)))])
+    with pytest.raises(ValueError, match="the generator has collapsed"): find_patterns(mostly)
+    varied = predict_embeddings(cnn(2), digits.subset(np.arange(0, 600, 3)))
+    assert len(find_patterns(varied, Clustering("pca", n_clusters=2))) == 200
+
+
+def test_the_better_of_several_clusterers_is_taken():
+    x = np.concatenate([np.random.default_rng(k).normal(3 * k, 1, (60, 4)) for k in range(3)])
+    how = {"reducers": ("none",), "ranges": {"n_clusters": (2, 6), "min_cluster_size": (5, 60)}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                                       # about the edges of the ranges
+        one = [search_patterns(x, Clustering(clusterer=c, metric="euclidean"), **how).score for c in ("kmeans", "hdbscan")]
+        both = search_patterns(x, Clustering(clusterer="kmeans,hdbscan", metric="euclidean"), **how)
+    assert both.score == pytest.approx(max(one)) and set(both.frame["clusterer"]) == {"kmeans", "hdbscan"}

@@ -590,7 +590,6 @@ def test_a_score_from_a_file_of_the_users_own(planted, found, tmp_path, monkeypa
     with pytest.raises(ValueError, match="score 'my_scores:Mine' was not found"): ScoreSet("my_scores:Mine")
 
     from ambiguity_nb.jobs.hardness import hardness              # and so on the command line
-    from ambiguity_nb.jobs.run import RunFolder
     from ambiguity_nb.sources import Source
 
     hardness(Source("wine"), training=Training(n_epochs=1), scores="my_scores:MyScore,aum", progress=False)

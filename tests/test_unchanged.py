@@ -32,7 +32,7 @@ LOOSE = (r"scores.*_(group|issue|learned|unforgettable)$|scores_from_elsewhere: 
          r"|study: .*: (pattern|prediction|suspect)")
 
 # Entries with other names than those stored, and settings of the command line with other names than when stored.
-RENAMED = {"grid_of_gasten: classifier": "model"}
+RENAMED = {"grid_of_gasten: classifier": "model", "grid_of_gasten: frechet_ambiguous": "frechet_ambiguous_to_all"}
 SETTINGS = {"epochs": "n_epochs", "dataset": "data", "root": "run_folder", "data_root": "data_folder",
             "together": "ensemble", "model_name": "model", "method": "explainer"}
 

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['boundary']
 
-# %% ../../nbs/jobs/boundary.ipynb #76326c87
+# %% ../../nbs/jobs/boundary.ipynb #8d5500ac
 import logging
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from ..choosing_epochs import second_opinion
-from ..core import _import_object, atomic_path, load_state, save_state
+from ..core import _import_object, atomic_path, check_choice
 from ..data import Samples, _class_index, plot_images
 from ..gasten import Gan, train_gan
 from ..generator_measures import (_collapse, _nearest_to_boundary, draw_noise, frechet_ambiguous, generate,
@@ -26,30 +27,28 @@ from .classifier import (Audited, _audited_networks, _cache_key, _judge, _known_
                                           _makers, _read, _usual_network)
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
-from ..latent_search import (SEARCHES, BoundaryRows, BoundarySet, _as_generator, _Autoencoder,
-                                        _fit_autoencoder, search_boundary, search_rows)
+from ..latent_search import (SEARCHES, BoundaryRows, BoundarySet, _as_generator, _check_images,
+                                        _fit_autoencoder, _tensor, search_boundary, search_rows)
 from ..models import embed, evaluating
 from ..networks import load_generator
 from ..patterns import nearest_rows, unit_rows
 from ..sources import Source
 from ..training import Log, evaluate
 
-# %% ../../nbs/jobs/boundary.ipynb #449185da
+# %% ../../nbs/jobs/boundary.ipynb #123e3373
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/boundary.ipynb #bec1ec94
+# %% ../../nbs/jobs/boundary.ipynb #3bda2a17
 def _wanted(source:Source)->list[str]|None:
     "The classes that are chosen; of two, the first named comes last, so that p is its probability."
     if source.classes is None: return None if source.pos is None else [source.neg, source.pos]
     return source.classes[::-1] if len(source.classes) == 2 else source.classes
 
-# %% ../../nbs/jobs/boundary.ipynb #f97d0f43
+# %% ../../nbs/jobs/boundary.ipynb #043c5eef
 def _given_generator(text:str)->nn.Module:
     "A generator from a file, or from module:object, itself or what builds it."
     if text.endswith(".safetensors"): return load_generator(text)
-    if ":" not in text:
-        raise ValueError(f"unknown generator {text!r}; choose from ['autoencoder', 'gan'], or give a file of a "
-                         "generator (.safetensors) or module:object")
+    if ":" not in text: check_choice(text, [*_generators, "FILE.safetensors", "module:object"], "generator")
     thing = _import_object(text, "generator")
     if callable(thing) and (isinstance(thing, type) or not hasattr(thing, "z_dim")):
         try: thing = thing()
@@ -59,53 +58,33 @@ def _given_generator(text:str)->nn.Module:
     try: return _as_generator(thing)
     except TypeError as error: raise ValueError(str(error)) from error
 
-# %% ../../nbs/jobs/boundary.ipynb #d82cf082
-def _passes(samples:Samples, images:int, least:int, most:int)->int:
-    "Epochs in which a generator sees about so many images."
-    return int(np.clip(round(images / len(samples)), least, most))
-
-# %% ../../nbs/jobs/boundary.ipynb #76dd3a88
+# %% ../../nbs/jobs/boundary.ipynb #e66da1ce
 def _train_autoencoder(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module:
-    "An autoencoder of the samples, or the one that was trained before."
-    n_epochs = n_epochs or _passes(samples, 40_000, 5, 30)
-    path = run.cache / f"autoencoder-{_cache_key(samples, 'autoencoder', n_epochs, how['seed'])}.safetensors"
-    if path.exists(): return _read_autoencoder(path)
-    _logger.info("training an autoencoder of %d images, %d epochs", len(samples), n_epochs)
-    net = _fit_autoencoder(samples, n_epochs, seed=how["seed"], device=how["device"])
-    for record in net.history: run.log(record, phase="generator")
-    built = {"shape": list(samples.shape), "z_dim": net.z_dim, "filters": 16, "n_blocks": 2, "seed": how["seed"]}
-    save_state(path, {"built": built, "autoencoder": net.state_dict()})
-    return net
+    "An autoencoder of the samples."
+    _logger.info("training an autoencoder of %d images", len(samples))
+    options = {} if n_epochs is None else {"n_updates": n_epochs * max(1, len(samples) // 64)}
+    return _fit_autoencoder(samples, seed=how["seed"], device=how["device"], **options)
 
-# %% ../../nbs/jobs/boundary.ipynb #d0f4bcaf
-def _read_autoencoder(path:Path)->nn.Module:
-    "An autoencoder from its file."
-    state = load_state(path)
-    net = _Autoencoder(**state["built"] | {"shape": tuple(state["built"]["shape"])})
-    net.codes = torch.zeros_like(state["autoencoder"]["codes"])
-    net.load_state_dict(state["autoencoder"])
-    return net.eval()
-
-# %% ../../nbs/jobs/boundary.ipynb #3d8e8a0d
+# %% ../../nbs/jobs/boundary.ipynb #caf5bae9
 def _train_gan(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module:
     "The generator of a small GAN of the samples, or the one that was trained before."
-    gan = Gan.quick(n_epochs=n_epochs or _passes(samples, 64_000, 10, 80))
+    gan = Gan.quick(n_epochs=n_epochs or int(np.clip(round(64_000 / len(samples)), 1, 80)))     # about 1,000 updates
     _logger.info("training a GAN of %d images, %d epochs", len(samples), gan.n_epochs)
     folder = run.cache / f"gan-{_cache_key(samples, 'gan', asdict(gan), how['seed'])}"
-    return train_gan(samples, gan, folder=folder, hooks=[Log(lambda record: run.log(record, phase="generator"))],
-                     **how).sampler
+    nets = train_gan(samples, gan, folder=folder, hooks=[Log(partial(run.log, phase="generator"))], **how).nets
+    return nets.sampler
 
-# %% ../../nbs/jobs/boundary.ipynb #e4ced7f3
-_generators = {"autoencoder": _train_autoencoder, "gan": _train_gan}
+# %% ../../nbs/jobs/boundary.ipynb #15ec95e5
+_generators = {"gan": _train_gan, "autoencoder": _train_autoencoder}
 
-# %% ../../nbs/jobs/boundary.ipynb #8a782b9e
+# %% ../../nbs/jobs/boundary.ipynb #d1a19452
 def _features(model:nn.Module, x:torch.Tensor)->np.ndarray: # [N, D]
     "Penultimate features of model inputs."
     device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
         return torch.cat([embed(model, part.to(device)).float().cpu() for part in x.split(512)]).numpy()
 
-# %% ../../nbs/jobs/boundary.ipynb #430decfd
+# %% ../../nbs/jobs/boundary.ipynb #0596ab7d
 def _opinions(
     found:BoundarySet|BoundaryRows, # what was found
     x:torch.Tensor, # [n, ...] as a model sees it
@@ -124,7 +103,7 @@ def _opinions(
     index, _ = nearest_rows(real, mine, min(n_nearest, len(train)))
     return table.assign(**{f"nearest_{i + 1}": train.ids[column] for i, column in enumerate(index.T)})
 
-# %% ../../nbs/jobs/boundary.ipynb #42ea1639
+# %% ../../nbs/jobs/boundary.ipynb #58727ec6
 def _beside(
     sets:dict[str, torch.Tensor], # what to look at, name to model inputs; the first is what was found
     group:list[int], # positions of the pair or set, among the classifier's classes
@@ -147,7 +126,7 @@ def _beside(
         rows[name]["distance"] = frechet_ambiguous(*features, p_real, group)[0]
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/jobs/boundary.ipynb #e22716da
+# %% ../../nbs/jobs/boundary.ipynb #531469cb
 def boundary(
     source:Source=Source(), # which data, and between which classes; the pairs confused most when none are named
     audited:Audited=Audited(classifier_epochs=5), # which classifiers; several count by their mean probability
@@ -155,8 +134,8 @@ def boundary(
     *,
     n:int=1000, # inputs to find
     how:str="bisect", # the search: bisect, descend (also between more than two classes), or module:object
-    generator:str|None=None, # autoencoder, gan, a generator's file, or module:object; an autoencoder when left out
-    generator_epochs:int|None=None, # of a generator that is trained here; by the number of images when left out
+    generator:str|None=None, # gan, autoencoder, a generator's file, or module:object; gan when left out
+    generator_epochs:int|None=None, # of a generator that is trained here; about 1,000 updates when left out
     judge_epochs:int=5, # of another network of all classes that gives its opinion; 0 for none
     seed:int=0, # of everything that is random
     device:str="auto", # where to compute; auto picks cuda, mps or cpu
@@ -191,7 +170,7 @@ def boundary(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/boundary.ipynb #aaaa7ed5
+# %% ../../nbs/jobs/boundary.ipynb #10ea1f88
 def _positions(samples:Samples, wanted:list[str]|None)->list[int]|None:
     "Where chosen classes stand among the classifier's. Raises `ValueError` for unknown and for equal ones."
     if wanted is None: return None
@@ -199,33 +178,39 @@ def _positions(samples:Samples, wanted:list[str]|None)->list[int]|None:
     if len(set(at)) == len(at) > 1: return at
     raise ValueError(f"classes are {wanted}; expected at least two different ones of {list(samples.classes)}")
 
-# %% ../../nbs/jobs/boundary.ipynb #f1fc0f8a
+# %% ../../nbs/jobs/boundary.ipynb #e2905519
 def _of(samples:Samples, classes:list[int])->Samples:
     "The samples of some classes."
     return samples.subset(np.isin(samples.y, classes))
 
-# %% ../../nbs/jobs/boundary.ipynb #2e243a4c
+# %% ../../nbs/jobs/boundary.ipynb #18426377
 def _generator_of(text:str|None, samples:Samples)->str|nn.Module|None:
     "What makes the images: a word of `_generators`, or what was given. Refuses one for a table."
-    if samples.is_image: return text or "autoencoder" if text in (None, *_generators) else _given_generator(text)
+    if samples.is_image and text in (None, *_generators): return text or "gan"
+    if samples.is_image:
+        generator = _given_generator(text)
+        with evaluating(generator), torch.no_grad():
+            _check_images(_tensor(generator(_latents(generator, 2, 0))), 2, samples)
+        return generator
     if text is not None:
         raise ValueError(f"{samples.name!r} is a table, and generator is {text!r}; leave it out: between rows nothing "
                          "is generated")
     return None
 
-# %% ../../nbs/jobs/boundary.ipynb #24ab2192
+# %% ../../nbs/jobs/boundary.ipynb #e161df14
 def _latents(generator:nn.Module, n:int, seed:int)->torch.Tensor:
     "Latents as a generator expects them."
     return generator.draw(n, seed) if hasattr(generator, "draw") else draw_noise(n, generator.z_dim, seed)
 
-# %% ../../nbs/jobs/boundary.ipynb #50d4f538
+# %% ../../nbs/jobs/boundary.ipynb #8896b545
 def _write(run:Run, found, generator, models, judge, train, test, everything, seconds:float)->Path:
     "Tables, images and the page of what was found."
     x = found.images if isinstance(found, BoundarySet) else train.normalize(found.rows.x)
     table = _opinions(found, x, models[0], train, judge, everything.classes)
     with atomic_path(run.folder / "boundary.parquet") as path: table.to_parquet(path)
     if isinstance(found, BoundarySet):
-        arrays = {"x": train.denormalize(x), "p": table["p"], **{k: table[k].to_numpy(str) for k in ("class_a", "class_b")}}
+        arrays = {"x": train.denormalize(x), "p": table["p"]}
+        arrays |= {k: table[k].to_numpy(str) for k in ("class_a", "class_b")}
         with atomic_path(run.folder / "images.npz") as path: np.savez_compressed(path, **arrays)
     else: run.save_table("changes", found.changes)
     groups = _groups(found)
@@ -235,21 +220,21 @@ def _write(run:Run, found, generator, models, judge, train, test, everything, se
     run.save_table("beside", beside)
     return _report(run, found, table, beside, x, models, train, test, seconds)
 
-# %% ../../nbs/jobs/boundary.ipynb #a272fdfa
+# %% ../../nbs/jobs/boundary.ipynb #75bab6f7
 def _groups(found:BoundarySet|BoundaryRows)->list[list[int]]:
     "The pairs, or the set, between which something was found; at most five."
     if getattr(found, "group", None) is not None: return [list(found.group)]
     pairs = pd.DataFrame({"a": np.minimum(found.class_a, found.class_b), "b": np.maximum(found.class_a, found.class_b)})
     return [list(pair) for pair in pairs.value_counts().index[:5]]
 
-# %% ../../nbs/jobs/boundary.ipynb #608ca1f2
+# %% ../../nbs/jobs/boundary.ipynb #8862786e
 def _name(samples:Samples, group:list[int])->str:
     "A pair or set in words."
     return " and ".join(samples.classes[k] for k in group)
 
-# %% ../../nbs/jobs/boundary.ipynb #0159d567
+# %% ../../nbs/jobs/boundary.ipynb #f58b8f4f
 def _compared(found, x, generator, models, judge, group, train, test, everything)->pd.DataFrame:
-    "The table of `_beside` for one pair or set."
+    "The table of `_beside` for one pair or set of classes."
     own = np.isin(found.class_a, group) & np.isin(found.class_b, group)
     real, kind = _of(test, group), "images" if train.is_image else "rows"
     inputs = real.normalize(real.x)
@@ -261,12 +246,13 @@ def _compared(found, x, generator, models, judge, group, train, test, everything
     at = [everything.classes.index(train.classes[k]) for k in group]
     return _beside(sets, group, models, judge, at, train)
 
-# %% ../../nbs/jobs/boundary.ipynb #98a39c3a
-def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Tensor, models, train, test, seconds)->Path:
+# %% ../../nbs/jobs/boundary.ipynb #7123d24c
+def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x, models, train, test, seconds:float)->Path:
     "The page of what was found."
     what, first = "images" if train.is_image else "rows", beside.xs("found", level="what")
     undecided = float(np.average(first["undecided"], weights=first["inputs"]))
-    numbers = {f"{what} found": f"{len(found):,}", "undecided": f"{undecided:.0%}", "seconds of the search": f"{seconds:.1f}",
+    numbers = {f"{what} found": f"{len(found):,}", "undecided": f"{undecided:.0%}",
+               "seconds of the search": f"{seconds:.1f}",
                "test accuracy": f"{np.mean([evaluate(model, test)['accuracy'] for model in models]):.1%}",
                "median mass": f"{table['mass'].median():.2f}"}
     if "judge: undecided" in first:
@@ -281,32 +267,32 @@ def _report(run:Run, found, table:pd.DataFrame, beside:pd.DataFrame, x:torch.Ten
     report.add("Is it the boundary, and is it realistic?", _beside_words, table=beside.astype(float).round(3))
     return report.add_settings(run.config).write(run.folder / "report.html")
 
-# %% ../../nbs/jobs/boundary.ipynb #3fa10ae2
+# %% ../../nbs/jobs/boundary.ipynb #ab4491c2
 _beside_words = (
-    "Undecided: the classifier gives the classes equal probabilities, within .1 of one half for two. Beside what was found: "
-    "images of the same generator without a search; real test samples that the classifier is least sure of; all real test "
-    "samples of these classes. The judge is another network that took no part: its share of undecided ones, how sure "
-    "it is between the classes (confidence), and its probability of them together (mass). Where it is sure, the doubt is the "
-    "classifier's alone. Distance: of the undecided ones, in the judge's features, to as many real training samples, "
-    "those that the classifier is least sure of; lower is more realistic.")
+    "Undecided: the classifier gives the classes equal probabilities, within .1 of one half for two. Beside what was "
+    "found: images of the same generator without a search; real test samples that the classifier is least sure of; all "
+    "real test samples of these classes. The judge is another network that took no part: its share of undecided ones, "
+    "how sure it is between the classes (confidence), and its probability of them together (mass). Where it is sure, "
+    "the doubt is the classifier's alone. Distance: of the undecided ones, in the judge's features, to as many real "
+    "training samples, those that the classifier is least sure of; lower is more realistic.")
 
-# %% ../../nbs/jobs/boundary.ipynb #a5f5573e
+# %% ../../nbs/jobs/boundary.ipynb #32ffe00c
 def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
     "What was found, and the real samples nearest to some of it."
     if not train.is_image:
-        report.add("What would have to change", "For each row, from what it is taken for towards the other class: the values "
-                   "that had to move until the classifier is undecided. All of them: boundary.parquet and "
+        report.add("What would have to change", "For each row, from what it is taken for towards the other class: the "
+                   "values that had to move until the classifier is undecided. All of them: boundary.parquet and "
                    "tables/changes.csv.", table=table.head(30).round(3))
         return
-    report.draw("sheet", "At the boundary", "Images that were found, each with p, the probability of the second of its two "
-                "classes where only these count. All of them: images.npz, with a row each in boundary.parquet.",
+    report.draw("sheet", "At the boundary", "Images that were found, each with p, the probability of the second of its "
+                "two classes where only these count. All of them: images.npz, with a row each in boundary.parquet.",
                 lambda figure: found.plot(train, 60, 12, figure.subplots()), (10.5, 5.2))
-    report.draw("nearest", "The nearest real samples", "Left: an image that was found. Right of it: the real training images "
-                "nearest to it in the classifier's features, with their labels.",
-                lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 5.2))
+    report.draw("nearest", "The nearest real samples", "Framed: an image that was found. Right of it: the real training "
+                "images nearest to it in the classifier's features, with their labels.",
+                lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 3.9))
     report.add("The first rows of the table", "Of boundary.parquet.", table=table.head(10).round(3))
 
-# %% ../../nbs/jobs/boundary.ipynb #213a0bf7
+# %% ../../nbs/jobs/boundary.ipynb #5e0250f7
 def _plot_nearest(found:BoundarySet, table:pd.DataFrame, train:Samples, ax, n:int=12):
     "Images that were found, each followed by its nearest real ones."
     columns = [c for c in table if c.startswith("nearest_")]

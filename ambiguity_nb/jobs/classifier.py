@@ -30,15 +30,17 @@ from ..models import (MODELS, _read_weights, _select, build_model, check_classif
 from ..sources import Source
 from ..training import Log, Training, evaluate, fit
 
-# %% ../../nbs/jobs/classifier.ipynb #66e7c730
+# %% ../../nbs/jobs/classifier.ipynb #42172dd4
 @dataclass(frozen=True)
 class UserModel:
     "Which classifier. Raises `ValueError` for what cannot be meant, `FileNotFoundError` for files that are not there."
-    model: str|None = None # cnn, mlp, lenet, resnet18, tabular_mlp, ... or module:object, your network or what builds it
+    model: str|None = None # cnn, mlp, lenet, resnet18, tabular_mlp, ..., or module:object, yours or what builds it
     weights: list[Path]|None = None # .safetensors by `ambiguity classifier`, or of a state_dict; a classifier each
     nf: list[int]|None = None # filters of cnn and mlp, a classifier for each; [2] when left out
 
     def __post_init__(self):
+        if str(self.model).endswith(".safetensors"):
+            raise ValueError(f"model is {self.model!r}; give files as `weights`")
         network = None if self.model is None else MODELS.resolve(self.model)
         if self.nf and self.weights: raise ValueError("give `nf` (classifiers to train) or `weights` (files), not both")
         if self.nf and network is not None and not _has_width(network):
@@ -51,12 +53,12 @@ class UserModel:
         "Whether it is trained already: there are weights, or the model is a network and not what builds one."
         return bool(self.weights) or isinstance(self.model and MODELS.resolve(self.model), nn.Module)
 
-# %% ../../nbs/jobs/classifier.ipynb #0b22e3f5
+# %% ../../nbs/jobs/classifier.ipynb #5de71cfe
 def _has_width(network:Callable)->bool:
     "Whether a model has the argument `nf`."
     return "nf" in inspect.signature(network).parameters
 
-# %% ../../nbs/jobs/classifier.ipynb #ab45dca8
+# %% ../../nbs/jobs/classifier.ipynb #5ebaeddd
 @dataclass(frozen=True)
 class Audited(UserModel):
     "Which classifiers, and how those are trained that are not given. Raises as `UserModel` does."
@@ -68,7 +70,7 @@ class Audited(UserModel):
         "Names of the classifiers, a `cnn` where no network is named."
         return list(_labels(self, "cnn"))
 
-# %% ../../nbs/jobs/classifier.ipynb #b67c9dae
+# %% ../../nbs/jobs/classifier.ipynb #459406ba
 def _labels(user:UserModel, usual:str)->dict[str, dict]: # name of each classifier to what it is built with
     "What the classifiers are called: as their files, or as network and width. Raises `ValueError` for equal names."
     if user.weights:
@@ -79,7 +81,7 @@ def _labels(user:UserModel, usual:str)->dict[str, dict]: # name of each classifi
     if user.given or not _has_width(network): return {label: {}}
     return {f"{label}-nf{n}" if user.model else f"nf{n}": {"nf": n} for n in user.nf or [2]}
 
-# %% ../../nbs/jobs/classifier.ipynb #ac444f64
+# %% ../../nbs/jobs/classifier.ipynb #7322922f
 @dataclass(frozen=True)
 class _Maker:
     "How to get one classifier."
@@ -92,7 +94,7 @@ class _Maker:
         "Write what was built, so that `load_classifier` can read it."
         return save_classifier(path, net, self.name, samples, **self.options)
 
-# %% ../../nbs/jobs/classifier.ipynb #6fb3e334
+# %% ../../nbs/jobs/classifier.ipynb #d777d7fc
 def _makers(
     user:UserModel, # as asked for
     samples:Samples, # of the classes that were chosen
@@ -110,7 +112,7 @@ def _makers(
     net = _of_samples(build_model(name, everything), samples, everything)
     return {label: _Maker(lambda seed: copy.deepcopy(net), name, {}, True) for label in labels}
 
-# %% ../../nbs/jobs/classifier.ipynb #67d7f7a9
+# %% ../../nbs/jobs/classifier.ipynb #7861ccaa
 def _built(name:str, samples:Samples, seed:int, **options)->nn.Module:
     "A fresh network that fits the samples. Raises `ValueError` for one that does not, and for no network."
     _check_network(name)
@@ -119,7 +121,7 @@ def _built(name:str, samples:Samples, seed:int, **options)->nn.Module:
     check_classifier(net, samples)
     return net
 
-# %% ../../nbs/jobs/classifier.ipynb #da99c552
+# %% ../../nbs/jobs/classifier.ipynb #19d403e1
 def _from_weights(path:Path, model:str|None, samples:Samples, everything:Samples)->_Maker:
     "A classifier in a file, of the classes of `samples`."
     meta = _read_weights(path).get("meta", {})
@@ -128,13 +130,13 @@ def _from_weights(path:Path, model:str|None, samples:Samples, everything:Samples
     check_classifier(net, samples)
     return _Maker(lambda seed: copy.deepcopy(net), meta.get("name", model), meta.get("options", {}), True)
 
-# %% ../../nbs/jobs/classifier.ipynb #dc2cd2cd
+# %% ../../nbs/jobs/classifier.ipynb #d5eb4af5
 def _from_plain_weights(path:Path, model:str, samples:Samples, everything:Samples)->nn.Module:
     "A network filled by a file that says nothing of classes: of those chosen, or of all."
     try: return load_classifier(path, model, samples)
     except ValueError: return _of_samples(load_classifier(path, model, everything), samples, everything)
 
-# %% ../../nbs/jobs/classifier.ipynb #76269cb8
+# %% ../../nbs/jobs/classifier.ipynb #aff8fb11
 def _of_samples(net:nn.Module, samples:Samples, everything:Samples)->nn.Module:
     "A network's outputs for the classes of `samples`; it has one for each, or one for each class of the data."
     x, _, _ = next(samples.batches(2))
@@ -145,20 +147,20 @@ def _of_samples(net:nn.Module, samples:Samples, everything:Samples)->nn.Module:
     check_classifier(net, samples)
     return net.eval()
 
-# %% ../../nbs/jobs/classifier.ipynb #21cb3296
+# %% ../../nbs/jobs/classifier.ipynb #6431b7df
 def _cache_key(samples:Samples, name:str, *depends)->str: # name of samples, and a checksum
     "A name for what is made from samples and settings."
     text = json.dumps(as_plain([name, _code_of(name), *depends]), sort_keys=True)
     return f"{_content_name(samples)}-{zlib.crc32(text.encode()):08x}".replace(":", "-").replace("/", "-")
 
-# %% ../../nbs/jobs/classifier.ipynb #8c7c68d1
+# %% ../../nbs/jobs/classifier.ipynb #d2d6a5be
 def _code_of(name:str)->int:
     "Checksum of the file that module:object is in; 0 for a name."
     module = sys.modules.get(name.partition(":")[0]) if name not in MODELS else None
     file = getattr(module, "__file__", None)
     return zlib.crc32(Path(file).read_bytes()) if file else 0
 
-# %% ../../nbs/jobs/classifier.ipynb #69d1a2fd
+# %% ../../nbs/jobs/classifier.ipynb #e0c290ee
 def _trained_once(
     maker:_Maker, # of the network
     samples:Samples, # to train on
@@ -180,7 +182,7 @@ def _trained_once(
         save_model(path, net)
     return net.eval()
 
-# %% ../../nbs/jobs/classifier.ipynb #7af6e0dc
+# %% ../../nbs/jobs/classifier.ipynb #32703d44
 def _audited_networks(
     audited:Audited, # as asked for
     makers:dict[str, _Maker], # of them
@@ -194,13 +196,13 @@ def _audited_networks(
     return {name: _trained_once(maker, samples, training, run, f"classifier-{name}", device=device)
             for name, maker in makers.items()}
 
-# %% ../../nbs/jobs/classifier.ipynb #a52302fb
+# %% ../../nbs/jobs/classifier.ipynb #5a5f3829
 def _usual_network(samples:Samples)->str:
     "What is trained where no network is named."
     if not samples.is_image: return "tabular_mlp"
     return "lenet" if min(samples.shape[1:]) >= 12 else "cnn"
 
-# %% ../../nbs/jobs/classifier.ipynb #d52c3147
+# %% ../../nbs/jobs/classifier.ipynb #48d70ae3
 def _judge(samples:Samples, n_epochs:int, run:Run, device:str)->nn.Module|None:
     "A network of all classes with a seed of its own, which gives its opinion; none when it has no epochs."
     if n_epochs == 0: return None
@@ -209,7 +211,7 @@ def _judge(samples:Samples, n_epochs:int, run:Run, device:str)->nn.Module|None:
     maker.save(run.weights("judge"), judge, samples)
     return judge
 
-# %% ../../nbs/jobs/classifier.ipynb #bd54fde6
+# %% ../../nbs/jobs/classifier.ipynb #0a097587
 def _known_to(user:UserModel, source:Source)->Source:
     "The data with the classes that the classifier tells apart: those that its file names, else all."
     whole = replace(source, pos=None, neg=None, classes=None)
@@ -252,7 +254,7 @@ def classifier(
     folder.finish()
     return folder.folder
 
-# %% ../../nbs/jobs/classifier.ipynb #40d55ec6
+# %% ../../nbs/jobs/classifier.ipynb #3ff16cb8
 def _read(source:Source)->tuple[Samples, Samples, Samples]:
     "The training and test samples of the classes that were chosen, and the training samples of all classes; read once."
     everything, rest = replace(source, pos=None, neg=None, classes=None).train_and_test()

@@ -16,6 +16,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ def _add(parser, name:str, kind:Any, default:Any, what:str)->None:
     given = {"required": True} if default is inspect.Parameter.empty else {"default": default}
     parser.add_argument(f"--{name}", type=kind, help=what, **given)
 
+# %% ../../nbs/jobs/cli.ipynb #f389fd04
+def _help(command:str)->str:
+    "What `ambiguity COMMAND --help` says."
+    written = json.loads((files("ambiguity_nb") / "assets" / "help.json").read_text(encoding="utf-8"))
+    return written[command] if command in written else make_parser(command).format_help()
+
 # %% ../../nbs/jobs/cli.ipynb #18663364
 def parse(
     command:str, # one of `COMMANDS`
@@ -115,7 +122,8 @@ def _group(options:Any, flat:dict[str, Any])->Any:
 # %% ../../nbs/jobs/cli.ipynb #0b094f88
 _old_words = {"epochs": "n_epochs", "dataset": "data", "root": "run_folder", "data_root": "data_folder",
               "together": "ensemble", "model_name": "model", "method": "explainer", "classifiers": "weights",
-              "classifier": "weights", "nz": "n"}
+              "classifier": "weights", "nz": "n",
+              "weights": "model"}
 
 # %% ../../nbs/jobs/cli.ipynb #71aa2ee9
 def _word(word:str, known:set[str])->str:
@@ -180,6 +188,9 @@ def main(
     if command not in COMMANDS:
         print(f"ambiguity has no command {command!r}; choose from {list(COMMANDS)}", file=sys.stderr)
         return 2
+    if {"-h", "--help"} & set(words):
+        print(_help(command))
+        return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ambiguity_nb").setLevel(logging.INFO)
     try:

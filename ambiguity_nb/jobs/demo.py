@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from ..data import Samples, plot_images
-from ..gasten import Confusion, Gan, GanRun, train_gan, train_gasten
-from ..generator_measures import GanMeasures, generate, is_ambiguous
+from ..generator_measures import is_ambiguous
+from .boundary import _beside_words, _compared
+from .classifier import _judge
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
+from ..latent_search import BoundarySet, _fit_autoencoder, search_boundary
 from ..models import build_model, predict_logits, save_classifier
-from ..networks import save_generator
 from ..patterns import Clustering
 from ..score_plots import plot_data_map, plot_hardest
 from ..scores import Characterization, characterize
@@ -37,10 +39,9 @@ class Demo:
     neg: str = "3" # digit that counts as negative
     nf: int = 2 # filters of the classifier
     n_epochs: int = 20 # of the classifier
-    gan_epochs: int = 80 # of step 1, the plain GAN
-    gasten_epochs: int = 15 # of step 2, with the confusion loss
-    alpha: float = 25. # weight of the confusion loss
-    n_generated: int = 5000 # images to generate in the end
+    judge_epochs: int = 3 # of another network, of all ten digits, which gives its opinion
+    n_updates: int = 600 # of the autoencoder
+    n: int = 1000 # images to find at the boundary
     tau: float = .1 # an image is ambiguous when its probability is within tau of one half
     n_clusters: int = 5 # patterns to look for
 
@@ -64,63 +65,60 @@ def _log(run:Run, phase:str)->Log:
     return Log(functools.partial(run.log, phase=phase))
 
 # %% ../../nbs/jobs/demo.ipynb #e9c2961e
-def _generate(run:Run, train:Samples, model:torch.nn.Module, options:Demo, common:dict)->tuple[GanRun, GanRun]:
-    "2. Learn what the digits look like, then pull the generator to the classifier's boundary."
-    _logger.info("2/4 training a GAN (%d epochs), then GASTeN (%d epochs)", options.gan_epochs, options.gasten_epochs)
-    common = common | {"measures": GanMeasures(model, train, tau=options.tau)}
-    gan = train_gan(train, Gan.quick(n_epochs=options.gan_epochs), folder=run.folder / "checkpoints" / "gan",
-                    hooks=[_log(run, "gan")], **common)
-    confusion = Confusion(n_epochs=options.gasten_epochs, alpha=options.alpha)
-    gasten = train_gasten(model, train, gan, confusion, Gan.quick(save_every=5, measure_every=1),
-                          folder=run.folder / "checkpoints" / "gasten", hooks=[_log(run, "gasten")], **common)
-    save_generator(run.weights("generator"), gasten.generator, step1_epochs=gan.epoch, step2_epochs=gasten.epoch)
-    return gan, gasten
+def _search(run:Run, train:Samples, model:nn.Module, options:Demo, common:dict)->tuple[BoundarySet, nn.Module]:
+    "2. Learn what the digits look like, then search between their codes for images at the classifier's boundary."
+    _logger.info("2/4 training an autoencoder (%d updates), then searching the boundary", options.n_updates)
+    where = {"seed": common["seed"], "device": common["device"]}
+    generator = _fit_autoencoder(train, options.n_updates, **where)
+    found = search_boundary(model, generator, n=options.n, samples=train, **where)
+    found.to_parquet(run.folder / "boundary.parquet")
+    return found, generator
 
 # %% ../../nbs/jobs/demo.ipynb #96b0a6f9
-def _study(run:Run, scores:Characterization, gasten:GanRun, test:Samples, options:Demo, common:dict)->PatternStudy:
-    "3. Generate many images, keep the ambiguous ones, and look for patterns among them."
-    _logger.info("3/4 generating %d images and looking for patterns among the ambiguous ones", options.n_generated)
-    train, seed = scores.samples, common["seed"]
-    images = generate(gasten.generator, options.n_generated, seed=seed + 1, device=common["device"])
+def _study(run:Run, scores:Characterization, found:BoundarySet, test:Samples, options:Demo, common:dict)->PatternStudy:
+    "3. Look for patterns among the images that were found."
+    _logger.info("3/4 looking for patterns among %d images", len(found))
+    train = scores.samples
     study = study_patterns(
-        scores.model, generated_samples(images, train), train, test, Clustering(n_clusters=options.n_clusters),
+        scores.model, generated_samples(found.images, train), train, test, Clustering(n_clusters=options.n_clusters),
         StudyOptions(tau=options.tau), scores={"train": {k: scores.hardness(k) for k in ("aum", "data_maps")}},
-        seed=seed)
+        seed=common["seed"])
     study.patterns.save(run.folder / "patterns")
     for table, frame in study.tables().items(): run.save_table(table, frame)
     return study
 
 # %% ../../nbs/jobs/demo.ipynb #fb0530a4
-def _report(run:Run, scores:Characterization, study:PatternStudy)->Report:
-    "The page, up to the training."
+def _report(run:Run, scores:Characterization, study:PatternStudy, beside:pd.DataFrame)->Report:
+    "The page."
     test, (neg, pos), tau = study.test, study.test.classes, run.config["tau"]
     p_test = torch.from_numpy(predict_logits(scores.model, test)).softmax(1)[:, 1].numpy()
     unsure, found = np.flatnonzero(is_ambiguous(p_test, tau)), len(study.inputs)
     numbers = {"training images": f"{len(study.train):,}",
                "test accuracy": f"{evaluate(scores.model, test)['accuracy']:.1%}",
                f"test images with p in {.5 - tau:.1f} to {.5 + tau:.1f}": f"{len(unsure)}",
-               f"ambiguous of {study.considered:,} generated": f"{found:,}", "patterns": f"{study.patterns.n_clusters}",
+               "images found at the boundary": f"{found:,}", "patterns": f"{study.patterns.n_clusters}",
                "silhouette of the patterns (embedding)": f"{study.patterns.quality.loc['embedding', 'silhouette']:.2f}"}
     report = Report(f"Is it a {pos} or a {neg}?",
         f"A small classifier learned to tell {pos} from {neg}. Which training images did it find hard, and which "
-        "images "
-        f"can it not decide on? It was unsure of {len(unsure)} of {len(test)} real test images; a generator trained "
-        f"against it made {found:,} more.", numbers, run)
-    _draw_patterns(report, study, tau)
+        f"images can it not decide on? It was unsure of {len(unsure)} of {len(test)} real test images; a search "
+        f"between images found {found:,} more.", numbers, run)
+    _draw_patterns(report, study, beside, tau)
     _draw_scores(report, scores)
     if len(unsure): _draw_unsure(report, test, unsure, p_test, tau)
     return report
 
 # %% ../../nbs/jobs/demo.ipynb #b15ace43
-def _draw_patterns(report:Report, study:PatternStudy, tau:float)->None:
-    "Generated images, patterns, map, cards, regions."
+def _draw_patterns(report:Report, study:PatternStudy, beside:pd.DataFrame, tau:float)->None:
+    "Images that were found, patterns, map, cards, regions."
     pos, sizes, figures = study.train.classes[1], study.patterns.sizes(), study.figures()
-    report.draw("generated", "What the classifier cannot decide",
-        f"Generated images in order of p, the probability that the classifier gives to “{pos}”. All lie within {tau} "
-        "of "
-        f"one half: to the classifier each is as good a {pos} as a {study.train.classes[0]}. The more of them a person "
-        "cannot decide on either, the more the ambiguity is in the digits and not in the classifier alone.",
+    report.draw("found", "What the classifier cannot decide",
+        f"Images on the way from a {study.train.classes[0]} to a {pos}, where the classifier changes its mind: above "
+        f"each, p, the probability that it gives to “{pos}”. An autoencoder, a network that learned to draw digits "
+        "from a few numbers, draws the way between the codes of two real images; halving it twelve times finds the "
+        "place. The more of them a person cannot decide on either, the more the ambiguity is in the digits and not in "
+        "the classifier alone.",
         lambda f: _in_order(study, f.subplots()), (9, 4.7))
+    report.add("Is it the boundary, and is it realistic?", _beside_words, table=beside.astype(float).round(3))
     report.draw("prototypes", "Patterns and their prototypes",
         f"The ambiguous images fall into {study.patterns.n_clusters} patterns of {sizes.min()} to {sizes.max()} "
         "images. "
@@ -128,7 +126,7 @@ def _draw_patterns(report:Report, study:PatternStudy, tau:float)->None:
         "from near to far.", figures["prototypes"])
     report.draw("map", "Map of the boundary",
         "The classifier's own features in two dimensions. Gray: real test images, in their two classes. Colored: "
-        "generated ambiguous images by pattern, with the prototypes around.", figures["map"])
+        "images that were found, by pattern, with the prototypes around.", figures["map"])
     for k in range(study.patterns.n_clusters):
         words = _card_words if k == 0 else f"{sizes[k]} images, in the same arrangement."
         report.draw(f"card_{k}", f"Pattern {k}", words, figures[f"card_{k}"])
@@ -166,7 +164,7 @@ def _draw_scores(report:Report, scores:Characterization)->None:
     report.draw("ambiguous_training", "Most ambiguous training images",
         "Real images whose probability moved most while the classifier learned (variability of Data Maps). Compare "
         "them "
-        "with the generated ones above.",
+        "with those found above.",
         lambda f: plot_hardest(scores, "data_maps", n=10, by="ambiguity", ax=f.subplots()), (9, 2.7))
     report.add("The ten hardest, in numbers",
         "By the area under the margin (AUM): how far the label's logit lay above the best other one on average. "
@@ -181,30 +179,8 @@ def _draw_unsure(report:Report, test:Samples, unsure:np.ndarray, p:np.ndarray, t
     titles = [f"{v:.2f} ({test.classes[k]})" for v, k in zip(p[shown], test.y[shown], strict=True)]
     report.draw("unsure_test", "Real test images it is unsure of",
         f"Real test images within {tau} of one half, up to 24 of {len(unsure)}, with their p and true class: what "
-        "ambiguity looks like without a generator.", lambda f: plot_images(test.x[shown], titles, 12, f.subplots()),
+        "ambiguity looks like without a search.", lambda f: plot_images(test.x[shown], titles, 12, f.subplots()),
         (9, .2 + 1.05 * -(-len(shown) // 12)))
-
-# %% ../../nbs/jobs/demo.ipynb #ca6751c8
-def _draw_training(report:Report, gan:GanRun, gasten:GanRun)->None:
-    "Losses of both steps, and measures of step 2."
-    def plot(figure):
-        left, right = figure.subplots(1, 2)
-        both = pd.DataFrame([*gan.history, *gasten.history])
-        for key, label in (("g_loss", "generator"), ("d_loss", "discriminator")):
-            left.plot(range(1, len(both) + 1), both[key], label=label)
-        left.axvline(gan.epoch + .5, color="0.5", ls="--", lw=1)
-        left.set(xlabel="epoch", ylabel="loss, nats")
-        left.legend(frameon=False)
-        gasten.plot(right)
-
-    report.draw("training", "Training",
-        "Left: losses of generator and discriminator, step 1 before the dashed line and step 2 after it. Right, in "
-        "step "
-        "2: ACD is the mean distance of p from one half (lower is more ambiguous), yield the share of images within "
-        "the "
-        "tolerance, FOCD the distance from the real images in the classifier's features (lower is more realistic). "
-        "More "
-        "ambiguity costs realism: the epoch decides the balance.", plot, (9, 3.2))
 
 # %% ../../nbs/jobs/demo.ipynb #4066b59a
 def demo(
@@ -220,15 +196,17 @@ def demo(
     Raises `ValueError` before any training for unknown classes and other settings in the same folder, and when too few
     images are ambiguous.
     """
-    train, test = load_samples("mnist-5k", "all").binary(options.pos, options.neg).split((.8, .2), seed=seed)
+    everything, rest = load_samples("mnist-5k", "all").split((.8, .2), seed=seed)
+    train, test = (part.binary(options.pos, options.neg) for part in (everything, rest))
     folder = open_run("demo", settings(options, seed=seed), run)
     common = {"seed": seed, "device": device, "progress": progress}
     scores = _score(folder, train, options, common)
-    gan, gasten = _generate(folder, train, scores.model, options, common)
-    study = _study(folder, scores, gasten, test, options, common)
-    _logger.info("4/4 writing the report")
-    report = _report(folder, scores, study)
-    _draw_training(report, gan, gasten)
+    found, generator = _search(folder, train, scores.model, options, common)
+    study = _study(folder, scores, found, test, options, common)
+    _logger.info("4/4 asking another network, and writing the report")
+    judge = _judge(everything, options.judge_epochs, folder, device)
+    beside = _compared(found, found.images, generator, [scores.model], judge, [0, 1], train, test, everything)
+    report = _report(folder, scores, study, beside)
     path = report.add_settings(folder.config).write(folder.folder / "report.html")
     folder.finish()
     return path

@@ -23,7 +23,7 @@ from ..sources import Source
 def fid_stats(
     source:Source=Source(), # of the reference set
     network:UserModel=UserModel(), # whose features are taken; names the space `classifier`
-    features:str|None=None, # dataset, inception, classifier, module:object, or a classifier's file; dataset when left out
+    features:str|None=None, # dataset (the usual), inception, classifier, module:object, or a file of one
     *,
     folder:Path=Path("runs/cache"), # where statistics are kept
     download:bool=False, # fetch the Inception weights if they are not there

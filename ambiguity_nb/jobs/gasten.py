@@ -18,7 +18,8 @@ from ..core import new_figure
 from ..data import Samples
 from ..fid import FEATURE_SPACES, Features, as_features
 from ..gasten import Gan, generate_ambiguous, load_epoch
-from ..gasten_grid import GastenGrid, gasten_grid
+from ..gasten_grid import GastenGrid, _fixed, gasten_grid
+from ..generator_measures import _check_space
 from .classifier import Audited, _audited_networks, _judge, _makers, _read
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
@@ -54,6 +55,8 @@ def gasten(
     _check_two_classes(train)
     makers = _makers(audited, train, everything, "cnn")
     nf = [maker.options["nf"] for maker in makers.values() if "nf" in maker.options] or None
+    space = _space(features, everything, run.cache)
+    _check_fixed(grid, gan, space)
     more = {"nf": nf, "ensemble": ensemble, "features": features, "judge_epochs": judge_epochs}
     folder = open_run("gasten", _resolved(source, audited, grid, gan) | more, run, group=train.name)
     models = _audited_networks(audited, makers, train, folder, device)
@@ -64,7 +67,7 @@ def gasten(
                 ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in accuracies.items()))
     judge = _judge(everything, judge_epochs, folder, device)
     table = gasten_grid(models, train, grid, gan, folder=folder.folder / "checkpoints",
-                        features=_space(features, everything, run.cache), judge=judge,
+                        features=space, judge=judge,
                         judge_classes=[everything.classes.index(name) for name in train.classes],
                         n_jobs=n_jobs, device=device, progress=progress, log=folder.log)
     folder.save_table("cells", table)
@@ -72,17 +75,18 @@ def gasten(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/gasten.ipynb #e7fe8f06
+# %% ../../nbs/jobs/gasten.ipynb #74a841e9
 def _bundled_pair(source:Source)->Source:
     "Where no classes of the bundled digits are named, 5 against 3."
     named = source.classes or source.pos
     return source if named or source.data != Source().data else replace(source, classes=["5", "3"])
 
-# %% ../../nbs/jobs/gasten.ipynb #a81ec212
+# %% ../../nbs/jobs/gasten.ipynb #eea6c015
 def _check_two_classes(samples:Samples)->None:
     "Refuse a table, and more classes than two."
     if not samples.is_image:
-        raise ValueError(f"{samples.name!r} is a table and a GAN makes images; for tables there is `ambiguity boundary`")
+        raise ValueError(f"{samples.name!r} is a table and a GAN makes images; for tables there is "
+                         "`ambiguity boundary`")
     if samples.n_classes != 2:
         raise ValueError(f"{samples.name!r} has {samples.n_classes} classes and GASTeN works between two; name them, "
                          f"such as --classes {','.join(samples.classes[:2])}, of {list(samples.classes)}")
@@ -94,6 +98,12 @@ def _resolved(source:Source, audited:Audited, grid:GastenGrid, gan:Gan)->dict:
               "seeds": grid.seeds or [0]}
     return settings(source, audited, grid, gan) | varied
 
+# %% ../../nbs/jobs/gasten.ipynb #88fb193f
+def _check_fixed(grid:GastenGrid, gan:Gan, space:Features|None)->None:
+    "Refuse files of noise and statistics that do not fit."
+    _, reference = _fixed(grid, gan)
+    if reference is not None and space is not None: _check_space(reference, space)
+
 # %% ../../nbs/jobs/gasten.ipynb #0b9a2788
 def _space(features:str, everything:Samples, cache:Path)->Features|None:
     "The feature space of the Fréchet distance; none for the audited classifier's own, which is always measured."
@@ -104,35 +114,56 @@ def _space(features:str, everything:Samples, cache:Path)->Features|None:
 def _write_report(run:Run, train:Samples, models:Mapping, accuracies:dict, table:pd.DataFrame, grid:GastenGrid)->Path:
     "The page of a grid."
     failed = table["error"].notna() if "error" in table else pd.Series(False, index=table.index)
-    done, n = table[~failed], len(accuracies)
+    controls, n = table["confusion"] == "step1", len(accuracies)
     measured = {f"accuracy of {name}": f"{accuracy:.2%}" for name, accuracy in accuracies.items()}
     report = Report(f"What is between {train.classes[1]} and {train.classes[0]}?",
-                    f"{len(table)} GASTeN runs against {n} classifier{'s' * (n != 1)} of {train.name}.",
-                    {"real images": f"{len(train):,}", **measured, "runs": f"{len(table)}",
+                    f"{(~controls).sum()} GASTeN runs against {n} classifier{'s' * (n != 1)} of {train.name}, and what "
+                    "the same generator gives without them.",
+                    {"real images": f"{len(train):,}", **measured, "runs": f"{(~controls).sum()}",
                      "diverged": f"{int(failed.sum())}"}, run)
-    if len(done): _add_table(report, done, grid)
-    for name, rows in done.groupby("model", sort=False): _add_model(report, name, models[name], train, rows, grid)
+    if not failed.all(): _add_table(report, table[~failed], grid)
+    if table["alarm"].notna().any(): _add_alarms(report, table)
+    for name, rows in table[~failed & ~controls].groupby("model", sort=False):
+        _add_model(report, name, models[name], train, rows, grid)
     if failed.any(): report.add("Diverged", "These runs ended with an error.", table=table[failed][["folder", "error"]])
     return report.add_settings(run.config).write(run.folder / "report.html")
 
 # %% ../../nbs/jobs/gasten.ipynb #20aa4d64
 def _add_table(report:Report, done:pd.DataFrame, grid:GastenGrid)->None:
-    "Every run in numbers; what is the same in all is left out."
-    same = [c for c in ("seed", "step1_epoch", "confusion") if done[c].nunique() == 1]
-    words = {"step1_epoch": "from epoch", "frechet_ambiguous": "of the ambiguous"}
+    "Every run in numbers, its controls above it; what is the same in all is left out."
+    same = [c for c in ("seed", "step1_epoch", "model") if done[c].nunique() == 1]
+    words = {"step1_epoch": "from epoch", "kept": "why this epoch", "frechet_ambiguous": "of the ambiguous",
+             "frechet_ambiguous_to_all": "of the ambiguous, to all", "frechet_ambiguous_low": "from",
+             "frechet_ambiguous_high": "to"}
     words |= {k: k.replace("judge_", "judge: ") for k in done if k.startswith("judge_")}
-    table = done.drop(columns=["folder", "seconds", "error", *same], errors="ignore")
-    report.add("Every run", f"Ambiguous images among {grid.n_generated:,} generated, within {grid.tau} of one half; "
-               "the average confusion distance; and Fréchet distances, lower is more like the real images. The judge, "
-               "a LeNet of all classes that took no part, says how sure it is between the two (confidence, entropy in "
-               "bits), how much of its probability is on them (mass), and of how many images it is undecided.",
+    table = done.sort_values("confusion", key=lambda c: c != "step1", kind="stable").set_index("way")
+    table = table.drop(columns=["folder", "error", "alarm", "confusion", "alpha", *same], errors="ignore")
+    report.add("Every run and its controls", _table_words.format(n=f"{grid.n_generated:,}", tau=grid.tau),
                table=table.rename(columns=words).round(3))
+
+# %% ../../nbs/jobs/gasten.ipynb #3e171e7a
+_table_words = (
+    "Ambiguous images among {n} generated, within {tau} of one half. Controls: “step 1, sampled” is the generator before "
+    "step 2, “step 1, bisected” the same searched for the boundary (at most 1,000 images; its yield is the share that it "
+    "found), and “alpha 0” a step 2 without the confusion loss. What step 2 is worth is what it has over these. Why this "
+    "epoch: how the epoch was chosen that the images are from. Fréchet distances, lower is more like the real images: of "
+    "all images; of the ambiguous to as many real ones, those nearest to the boundary; of the ambiguous to all real "
+    "ones, which are sure and so say little. The judge, a network of all classes that took no part, says how sure it is "
+    "between the two (confidence, entropy in bits), how much of its probability is on them (mass), and of how many "
+    "images it is undecided.")
+
+# %% ../../nbs/jobs/gasten.ipynb #63183aeb
+def _add_alarms(report:Report, table:pd.DataFrame)->None:
+    "Generators whose images should not be used."
+    found = table[table["alarm"].notna()].set_index("folder")
+    report.add("Beware", "Images of these generators are all alike, or of one class only. Their numbers in the other "
+               "tables mean little.", table=found[["way", "alarm"]])
 
 # %% ../../nbs/jobs/gasten.ipynb #d6130685
 def _add_model(report:Report, name:str, model, train:Samples, rows:pd.DataFrame, grid:GastenGrid)->None:
     "What the runs against one classifier, or the ensemble, show."
     folder, distance = report.run.folder / "checkpoints", "frechet" if "frechet" in rows else "focd"
-    runs = {f"{r.confusion} {r.alpha} from {r.step1_epoch}, seed {r.seed}": load_epoch(folder / r.folder)
+    runs = {f"{r.way} from {r.step1_epoch}, seed {r.seed}": load_epoch(folder / r.folder)
             for r in rows.itertuples()}
     report.draw(f"front_{name}", f"Realism against doubt: {name}", "Each line is a run, each mark an epoch. Down is "
                 "more ambiguous, left is more like the real images; no epoch beats those on the black line in both.",
@@ -141,7 +172,8 @@ def _add_model(report:Report, name:str, model, train:Samples, rows:pd.DataFrame,
     chosen = _most_realistic(rows, distance)
     cell, epoch = chosen["folder"], int(chosen["epoch"])
     report.add(f"From epoch to epoch: {name}", f"Images of {cell} from the same noise, one row for each epoch, in "
-               "order of p. The folder `figures` has the other runs.", shown[cell])
+               f"order of p. Epoch {epoch} was kept: {chosen['kept']}. The folder `figures` has the other runs.",
+               shown[cell])
     generator = load_epoch(folder / cell, epoch).generator
     save_generator(report.run.weights(f"generator-{name}"), generator, cell=cell, epoch=epoch)
     made = generate_ambiguous(generator, model, 2000, grid.tau)

@@ -94,7 +94,8 @@ def _gather(
     parts = {"train": train.replace(name="train"), "test": test.replace(name="test")}
     if "generated" in sources:
         _logger.info("generating %d images", n)
-        parts["generated"] = generated_samples(generate(generator, z=_latents(generator, n, seed), device=device), train)
+        images = generate(generator, z=_latents(generator, n, seed), device=device)
+        parts["generated"] = generated_samples(images, train)
     return parts[sources[0]] if len(sources) == 1 else gather_inputs(*(parts[name] for name in sources))
 
 # %% ../../nbs/jobs/patterns.ipynb #6186ed8e

@@ -102,8 +102,9 @@ class Run:
     ):
         self.folder, self.config, self._wandb = folder, config, wandb_run
         self.cache = folder / "cache" if cache is None else cache
-        path = folder / "metrics.jsonl"
-        self._records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self._path = folder / "metrics.jsonl"
+        self._records = _read_records(self._path)
+        self._keys = {_key(record) for record in self._records}
 
     def log(self,
         record:dict, # metrics; `epoch` tells which line it is
@@ -111,10 +112,13 @@ class Run:
     )->None:
         "Write one record to `metrics.jsonl`, replacing that of the same phase and epoch."
         record = as_plain({"phase": phase, **record} if phase else record)
-        if "epoch" in record: self._records = [r for r in self._records if _key(r) != _key(record)]
+        again = "epoch" in record and _key(record) in self._keys
+        if again: self._records = [r for r in self._records if _key(r) != _key(record)]
         self._records.append(record)
-        lines = "".join(json.dumps(r) + "\n" for r in self._records)
-        with atomic_path(self.folder / "metrics.jsonl") as path: path.write_text(lines)
+        self._keys.add(_key(record))
+        if again: _write_records(self._path, self._records)
+        else:
+            with open(self._path, "a") as file: file.write(json.dumps(record) + "\n")
         if self._wandb: self._wandb.log(_named(record))
 
     def metrics(self,
@@ -154,6 +158,19 @@ class Run:
     def finish(self)->None:
         "End the Weights & Biases run, if there is one."
         if self._wandb: self._wandb.finish()
+
+# %% ../../nbs/jobs/run.ipynb #1e825b3c
+def _read_records(path:Path)->list[dict]:
+    "The records of a file; a last line that was cut off is dropped."
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    if len(records) < len(lines): _write_records(path, records)
+    return records
+
+# %% ../../nbs/jobs/run.ipynb #9b55ac3e
+def _write_records(path:Path, records:list[dict])->None:
+    "Write all records, a line each."
+    with atomic_path(path) as temporary: temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
 
 # %% ../../nbs/jobs/run.ipynb #62b7e2cc
 def _key(record:dict)->tuple:

@@ -1,7 +1,7 @@
 """Ambiguous images by step 1 alone, by latent search and by GASTeN's step 2, on the same classifier and the same data.
 
     python experiments/boundary/compare.py --cases mnist_7v1 mnist_5v3 fashion_5v7 cifar_catvdog cifar_carvtruck --seeds 0 1 2
-    python experiments/boundary/compare.py --ten --seeds 0
+    python experiments/boundary/compare.py --cases mnist_358
 
 AMBIGUITY_NB_DATA names the folder of MNIST and FashionMNIST (torchvision's layout) and of cifar10/train-12k.npz and
 test-3k.npz (`x` uint8 [N, 3, 32, 32], `y`, `classes`). For each pair of classes and each seed:
@@ -11,6 +11,7 @@ test-3k.npz (`x` uint8 [N, 3, 32, 32], `y`, `classes`). For each pair of classes
 - step 2: from there, three epochs with abs 25, two each with alpha 0 (a control: step 1 for as long) and gaussian 1; the
   generator of each last epoch is also bisected
 - an autoencoder on the same images, 1,000 updates
+- searches are those of `search_boundary` (the descent with the discriminator's realism), and bisection between random pairs
 - the judge is another network (`resnet_small`, all classes, own seed), and so are the features (a LeNet on gray images, a
   `resnet_small` on color): neither has a part in any search
 
@@ -21,12 +22,17 @@ that of the real ones; the judge's opinion; `seconds`, CPU seconds of one proces
 those of the training that came before and is not step 1's. Controls: the next 300 real images in the order of doubt, and 300 real
 images of the two classes at random.
 
+mnist_358 is a set of three classes: the classifier is a `cnn` of four filters for all ten digits, undecided means every
+probability within .1 of a third, searches descend, and step 2 has the loss kldb.
+
 Writes results/compare.parquet (rows are added or replaced by case, seed and way) and results/images.npz (seed 0: 10 images of
 each way). What is trained once for all seeds, judge and features, is kept in --folder.
 """
 import argparse
+import copy
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +44,16 @@ from ambiguity_nb.core import atomic_path, load_state, save_state
 from ambiguity_nb.data import Samples
 from ambiguity_nb.fid import Features, Statistics, frechet_distance
 from ambiguity_nb.gasten import Confusion, Gan, train_gan, train_gasten
-from ambiguity_nb.generator_measures import density_coverage, draw_noise, generate, is_ambiguous, predict_probs
-from ambiguity_nb.latent_search import _fit_autoencoder, search_boundary
+from ambiguity_nb.generator_measures import (balance_and_mass, density_coverage, draw_noise, generate, is_ambiguous,
+                                             predict_probs)
+from ambiguity_nb.latent_search import SEARCHES, _fit_autoencoder, search_boundary
 from ambiguity_nb.models import build_model, cnn, embed
 from ambiguity_nb.sources import load_samples
 from ambiguity_nb.training import Hook, Training, evaluate, fit
 
 HERE = Path(__file__).parent
 CASES = {"mnist_7v1": ("mnist", "7", "1"), "mnist_5v3": ("mnist", "5", "3"), "fashion_5v7": ("fashion-mnist", 5, 7),
-         "cifar_catvdog": ("cifar10", 3, 5), "cifar_carvtruck": ("cifar10", 1, 9)}
+         "cifar_catvdog": ("cifar10", 3, 5), "cifar_carvtruck": ("cifar10", 1, 9), "mnist_358": ("mnist", "3", "5", "8")}
 N_IMAGES, N_UPDATES, N_STEP2, M, TAU = 4000, 1000, 3, 300, .1
 GAN = {"n_blocks": 2, "filters": 32, "ema": .99, "lr": 4e-4}
 clock = time.process_time
@@ -77,7 +84,6 @@ class Keep(Hook):
     def before_fit(self, nets, samples, n_epochs): self.kept, self.started = [], clock()
 
     def after_epoch(self, epoch, nets, samples, metrics):
-        import copy
         self.kept.append((copy.deepcopy(nets.sampler).eval(), clock() - self.started))
 
 
@@ -86,27 +92,43 @@ class Case:
 
     def __init__(self, name: str, seed: int, folder: Path):
         self.name, self.seed = name, seed
-        data, pos, neg = CASES[name]
+        data, *chosen = CASES[name]
         train, test = read(data, "train"), read(data, "test")
-        color = train.shape[0] == 3
+        color, numbers = train.shape[0] == 3, [k if isinstance(k, int) else train.classes.index(k) for k in chosen]
         self.space = network("resnet_small" if color else "lenet", train, 10 if color else 2, folder, seed=100)
         options = {"widths": (48, 96), "seed": 200} if color else {"widths": (16, 32), "seed": 200}
         self.judge = network("resnet_small", train, 12 if color else 2, folder, **options)
         self.judge_accuracy = evaluate(self.judge, test)["accuracy"]
-        self.judge_classes = [train.classes.index(str(k)) if str(k) in train.classes else k for k in (neg, pos)]
-        self.pair, pair_test = train.binary(pos, neg), test.binary(pos, neg)
-        self.model = cnn(2, 2, train.shape[0], tuple(train.shape[1:]), seed=seed)
-        fit(self.model, self.pair, Training(n_epochs=1, lr=1e-3, batch_size=64), seed=seed)
-        self.accuracy = evaluate(self.model, pair_test)["accuracy"]
+        if len(chosen) == 2:                                                 # (positive, negative) become 1 and 0
+            self.judge_classes, self.classes = numbers[::-1], None
+            self.part, held = train.binary(*numbers), test.binary(*numbers)
+            known, asked, filters = self.part, held, 2
+        else:
+            self.judge_classes = self.classes = numbers
+            self.part, held = (s.subset(np.isin(s.y, numbers)) for s in (train, test))
+            known, asked, filters = train, test, 4
+        self.model = cnn(filters, known.n_classes, train.shape[0], tuple(train.shape[1:]), seed=seed)
+        fit(self.model, known, Training(n_epochs=1, lr=1e-3, batch_size=64), seed=seed)
+        self.accuracy = evaluate(self.model, asked)["accuracy"]
         rng = np.random.default_rng(seed)
-        self.few = self.pair.subset(np.sort(rng.permutation(len(self.pair))[:N_IMAGES]))
-        real = torch.cat([s.normalize(s.x) for s in (self.pair, pair_test)])
-        order = np.argsort(np.abs(predict_probs(self.model, real)[:, 1] - .5), kind="stable")
+        self.few = self.part.subset(np.sort(rng.permutation(len(self.part))[:N_IMAGES]))
+        real = torch.cat([s.normalize(s.x) for s in (self.part, held)])
+        order = np.argsort(self.doubt(real), kind="stable")
         self.real, self.next = real[order[:M]], real[order[M:2 * M]]
         self.any = real[rng.permutation(len(real))[:M]]
         self.features = Features("space", lambda x: embed(self.space, x), self.space)
         self.reference = self.features.of(self.real)
         self.spread = spread(self.reference)
+
+    def doubt(self, images: torch.Tensor) -> np.ndarray:
+        "How far from undecided: |p - .5|, or of a set the divergence from even."
+        probs = predict_probs(self.model, images)
+        return np.abs(probs[:, 1] - .5) if self.classes is None else sum(balance_and_mass(probs, self.classes))
+
+    def undecided(self, images: torch.Tensor) -> np.ndarray:
+        "Which images are ambiguous."
+        probs = predict_probs(self.model, images)
+        return is_ambiguous(probs[:, 1] if self.classes is None else probs, TAU, self.classes)
 
     def row(self, way: str, images: torch.Tensor, share: float, seconds: float, training: float = 0., epoch: int = 0) -> dict:
         "Measures of up to M ambiguous images."
@@ -143,7 +165,7 @@ def sampled(case: Case, generator, n: int = 6000, chunk: int = 1000) -> tuple[to
     kept, started = [], clock()
     for z in draw_noise(n, generator.z_dim, case.seed + 1).split(chunk):
         images = generate(generator, z=z)
-        kept.append(images[torch.from_numpy(is_ambiguous(predict_probs(case.model, images)[:, 1], TAU))])
+        kept.append(images[torch.from_numpy(case.undecided(images))])
     kept, seconds = torch.cat(kept), clock() - started
     return kept, len(kept) / n, 1000 * seconds / max(len(kept), 1)
 
@@ -151,9 +173,18 @@ def sampled(case: Case, generator, n: int = 6000, chunk: int = 1000) -> tuple[to
 def searched(case: Case, generator, how: str, n: int = 1000, discriminator=None) -> tuple[torch.Tensor, float, float]:
     "The same by a search."
     started = clock()
-    found = search_boundary(case.model, generator, how=how, n=n, samples=case.few, discriminator=discriminator, seed=case.seed)
+    found = search_boundary(case.model, generator, case.classes, n, how, samples=case.few, discriminator=discriminator,
+                            seed=case.seed)
     seconds, good = clock() - started, found.undecided(TAU)
     return found.images[torch.from_numpy(good)], float(good.mean()), 1000 * seconds / max(good.sum(), 1)
+
+
+def random_pairs(scene, classes, ends):
+    "Bisection between ends that have nothing to do with each other."
+    return SEARCHES["bisect"](scene, classes, ends)
+
+
+random_pairs.from_ends, random_pairs.candidates = True, 1
 
 
 def run(case: Case):
@@ -167,25 +198,32 @@ def run(case: Case):
     step1 = clock() - started
     images, share, seconds = sampled(case, start.generator)
     yield case.row("step 1, sampled", images, share, seconds) | {"step1": step1}, images
-    for way, how, n, discriminator in (("step 1, bisected", "bisect", 1000, None), ("step 1, descended", "descend", 400, None),
-                                       ("step 1, descended, realism", "descend", 400, start.nets.discriminator)):
+    pair = [("step 1, bisected", "bisect", 1000, None), ("step 1, bisected, random pairs", random_pairs, 1000, None)]
+    searches = pair if case.classes is None else []
+    searches.append(("step 1, descended", "descend", 300, start.nets.discriminator))
+    for way, how, n, discriminator in searches:
         images, share, seconds = searched(case, start.generator, how, n, discriminator)
         yield case.row(way, images, share, seconds), images
     started = clock()
     autoencoder = _fit_autoencoder(case.few, N_UPDATES, seed=case.seed)
     training = clock() - started
-    images, share, seconds = searched(case, autoencoder, "bisect")
-    yield case.row("autoencoder, bisected", images, share, seconds, training), images
-    for way, confusion in (("step 2, alpha 0", Confusion(2, alpha=0.)), ("step 2, abs 25", Confusion(N_STEP2)),
-                           ("step 2, gaussian 1", Confusion(2, "gaussian"))):
+    plain = ("bisected", "bisect", 1000) if case.classes is None else ("descended", "descend", 300)
+    images, share, seconds = searched(case, autoencoder, *plain[1:])
+    yield case.row(f"autoencoder, {plain[0]}", images, share, seconds, training), images
+    if case.classes is None:
+        images, share, seconds = searched(case, autoencoder, random_pairs, 400)
+        yield case.row("autoencoder, bisected, random pairs", images, share, seconds, training), images
+    ways = {"abs 25": Confusion(N_STEP2), "gaussian 1": Confusion(2, "gaussian")}
+    if case.classes is not None: ways = {"kldb 5": Confusion(N_STEP2, "kldb", classes=case.classes)}
+    for way, confusion in {"alpha 0": replace(next(iter(ways.values())), n_epochs=2, alpha=0.), **ways}.items():
         keep = Keep()
         train_gasten(case.model, case.few, start, confusion, Gan(**GAN), seed=case.seed, hooks=[keep],
                      measures=lambda generator: {})
         for epoch, (generator, training) in enumerate(keep.kept, 1):
             images, share, seconds = sampled(case, generator)
-            yield case.row(way, images, share, seconds, training, epoch), images
-        images, share, seconds = searched(case, generator, "bisect")                 # in the generator of the last epoch
-        yield case.row(f"{way}, bisected", images, share, seconds, training, epoch), images
+            yield case.row(f"step 2, {way}", images, share, seconds, training, epoch), images
+        images, share, seconds = searched(case, generator, *plain[1:])       # in the generator of the last epoch
+        yield case.row(f"step 2, {way}, {plain[0]}", images, share, seconds, training, epoch), images
 
 
 def store(rows: list[dict], name: str, keys: tuple[str, ...]) -> None:
