@@ -199,7 +199,7 @@ def _pairs(
 
 # %% ../nbs/06b_latent_search.ipynb #lat00055
 def _starts(z:torch.Tensor, predicted:np.ndarray, classes:Sequence[int], n:int, facts:dict, rng)->torch.Tensor:
-    "Latents that a search starts from: pairs [n, 2, z_dim] of a's and b's, or single ones [n, z_dim], the classes in turn."
+    "Latents that a search starts from: pairs [n, 2, z_dim] of a's and b's, or single ones [n, z_dim] of each class."
     members = [rng.permutation(np.flatnonzero(predicted == k)) for k in classes]
     if facts["from_ends"]: return z[_pairs(z, members, n, facts["candidates"], rng)]
     return z[rng.permutation(_even(members, n))]
@@ -502,7 +502,8 @@ def search_boundary(
     groups = _as_groups(scene, classes, samples)[:n]
     facts = _facts(scene, search, groups)
     with evaluating(_together(scene)):
-        wanted, least = sorted({k for g in groups for k in g}), n // 8 + 32 if facts["from_ends"] else n  # ends are shared
+        wanted = sorted({k for group in groups for k in group})
+        least = n // 8 + 32 if facts["from_ends"] else n                           # an end may have several ways
         z, predicted = _reach(scene, wanted, max(512, 2 * n), least // len(groups), seed)
         rng, parts = np.random.default_rng(seed), []
         for group, many in zip(tqdm(groups, disable=not progress), _shares(n, len(groups)), strict=True):
