@@ -120,7 +120,7 @@ def refused(capsys, *words: str) -> str:
 
 
 QUIET = "--progress false --run_folder {}"
-FORMS = {"folder": "images --size 16", "list": "list.csv --size 16", "arrays": "digits.npz", "function": "mine:digits"}
+FORMS = {"folder": "images --size 16", "list": "list.csv --size 16 --images true", "arrays": "digits.npz", "function": "mine:digits"}
 
 
 # ------------------------------------------------------------------------------------- any data, any model
@@ -319,6 +319,21 @@ def test_noise_and_statistics_from_files_count_in_a_grid(here, tmp_path):
     assert cells["noise"]["acd"] != cells["own"]["acd"]
 
 
+def test_the_page_of_a_grid_shows_controls_reasons_and_alarms(here, tmp_path):
+    tiny = ("--n_blocks 2 --filters 4 --z_dim 8 --n_epochs 1 --step2_epochs 2 --n_generated 200 --tau .45"
+            " --judge_epochs 1 --features classifier --model mine:ready --data digits.npz --classes five,three")
+    page = run("gasten", tiny, QUIET.format(tmp_path))
+    cells, html = pd.read_parquet(page.parent / "tables" / "cells.parquet"), page.read_text()
+    assert set(cells["way"]) == {"abs 25", "step 1, sampled", "step 1, bisected", "alpha 0"}
+    shown = cells[cells["error"].isna()] if "error" in cells else cells
+    for way in shown["way"]: assert f"<th>{way}</th>" in html
+    for why in shown["kept"].dropna(): assert why in html
+    for alarm in cells["alarm"].dropna(): assert alarm.split(":")[0][:40] in html and ">Beware<" in html
+    lines = (page.parent / "metrics.jsonl").read_text().splitlines()
+    phases = pd.DataFrame(map(json.loads, lines)).groupby("phase").size()
+    assert phases["judge"] == 1 and phases.filter(like="step1").sum() == 1 and phases.sum() == 2 + 2 * 2
+
+
 # ------------------------------------------------------------------------- refused before long work
 REFUSED = {
     "classifier --data digits.npz --classes three,nine": "has no class 'nine'",
@@ -374,6 +389,7 @@ def test_classes_are_names_on_the_command_line_and_in_files(tmp_path):
         assert parse("boundary", words)["source"].classes == ("5", "3")
     assert parse("classifier", ["--classifiers", "setup.py"])["network"].weights == [Path("setup.py")]
     assert parse("noise", ["--path", "z.safetensors", "--nz", "7"])["n"] == 7
+    assert parse("boundary", ["my/photos", "--n", "5"])["source"].data == "my/photos"
 
 
 def test_a_record_that_was_cut_off_is_dropped_and_the_others_are_kept(tmp_path):

@@ -24,7 +24,7 @@ from ..gasten import Gan, train_gan
 from ..generator_measures import (_collapse, _nearest_to_boundary, draw_noise, frechet_ambiguous, generate,
                                              is_ambiguous, predict_probs)
 from .classifier import (Audited, _audited_networks, _cache_key, _judge, _known_to,
-                                          _makers, _read, _usual_network)
+                                          _makers, _read, _usual)
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
 from ..latent_search import (SEARCHES, BoundaryRows, BoundarySet, _as_generator, _check_images,
@@ -113,18 +113,24 @@ def _beside(
     train:Samples, # real samples
 )->pd.DataFrame: # a row for each set
     "How undecided the classifier and the judge are about sets of inputs, and how far these are from real ones."
-    rows, real, p_real = {}, train.normalize(train.x), None
+    rows, doubtful = {}, {}
     for name, x in sets.items():
         undecided = is_ambiguous(predict_probs(models, x), .1, group)
-        rows[name] = {"inputs": len(x), "undecided": undecided.mean()}
+        rows[name], doubtful[name] = {"inputs": len(x), "undecided": undecided.mean()}, x[torch.from_numpy(undecided)]
         if judge is None: continue
         opinion = second_opinion(judge, x, judge_group)
         rows[name] |= {f"judge: {k}": opinion[k] for k in ("undecided", "confidence", "mass")}
-        if undecided.sum() < 20 or len(real) < 200: continue                    # too few for a distance
-        p_real = predict_probs(models, real) if p_real is None else p_real
-        features = [_features(judge, part) for part in (x[torch.from_numpy(undecided)], real)]
-        rows[name]["distance"] = frechet_ambiguous(*features, p_real, group)[0]
-    return pd.DataFrame(rows).T
+    table = pd.DataFrame(rows).T
+    if judge is None: return table
+    return table.assign(distance=pd.Series(_distances(doubtful, group, models, judge, train)))
+
+# %% ../../nbs/jobs/boundary.ipynb #b9dc6bb1
+def _distances(doubtful:dict[str, torch.Tensor], group, models, judge:nn.Module, train:Samples, least:int=20)->dict:
+    "Fréchet distances of undecided inputs in the judge's features, by set; of equal numbers, and none for a few."
+    enough, real = {name: x for name, x in doubtful.items() if len(x) >= least}, train.normalize(train.x)
+    if not enough or len(real) < 10 * least: return {name: np.nan for name in doubtful}
+    n, probs, features = min(map(len, enough.values())), predict_probs(models, real), _features(judge, real)
+    return {name: frechet_ambiguous(_features(judge, x), features, probs, group, n=n)[0] for name, x in enough.items()}
 
 # %% ../../nbs/jobs/boundary.ipynb #531469cb
 def boundary(
@@ -150,7 +156,8 @@ def boundary(
     train, test, everything = _read(_known_to(audited, source))
     wanted = _positions(train, _wanted(source))
     made_by = _generator_of(generator, train)
-    makers = _makers(audited, train, everything, _usual_network(train))
+    audited = _usual(audited, train)
+    makers = _makers(audited, train, everything, "cnn")
     more = {"n": n, "how": how, "generator": generator, "generator_epochs": generator_epochs,
             "judge_epochs": judge_epochs, "seed": seed}
     folder = open_run("boundary", settings(source, audited, **more), run, group=train.name)
@@ -236,13 +243,13 @@ def _name(samples:Samples, group:list[int])->str:
 def _compared(found, x, generator, models, judge, group, train, test, everything)->pd.DataFrame:
     "The table of `_beside` for one pair or set of classes."
     own = np.isin(found.class_a, group) & np.isin(found.class_b, group)
-    real, kind = _of(test, group), "images" if train.is_image else "rows"
-    inputs = real.normalize(real.x)
+    kind, at = "images" if train.is_image else "rows", np.isin(test.y, group)
+    inputs = test.normalize(test.x[at])
     sets = {"found": x[torch.from_numpy(own)]}
     if generator is not None: sets["generated, not searched"] = generate(generator, z=_latents(generator, 1000, 1))
-    near = _nearest_to_boundary(predict_probs(models, inputs), group)
+    near = _nearest_to_boundary(predict_probs(models, inputs), group) if at.any() else []
     if len(near): sets[f"real test {kind}, least sure"] = inputs[torch.from_numpy(near)]
-    sets[f"real test {kind}"] = inputs
+    if at.any(): sets[f"real test {kind}"] = inputs
     at = [everything.classes.index(train.classes[k]) for k in group]
     return _beside(sets, group, models, judge, at, train)
 
@@ -274,7 +281,8 @@ _beside_words = (
     "real test samples of these classes. The judge is another network that took no part: its share of undecided ones, "
     "how sure it is between the classes (confidence), and its probability of them together (mass). Where it is sure, "
     "the doubt is the classifier's alone. Distance: of the undecided ones, in the judge's features, to as many real "
-    "training samples, those that the classifier is least sure of; lower is more realistic.")
+    "training samples, those that the classifier is least sure of, with equal numbers "
+    "in every row; lower is more realistic.")
 
 # %% ../../nbs/jobs/boundary.ipynb #32ffe00c
 def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
@@ -287,8 +295,8 @@ def _draw_found(report:Report, found, table:pd.DataFrame, train:Samples)->None:
     report.draw("sheet", "At the boundary", "Images that were found, each with p, the probability of the second of its "
                 "two classes where only these count. All of them: images.npz, with a row each in boundary.parquet.",
                 lambda figure: found.plot(train, 60, 12, figure.subplots()), (10.5, 5.2))
-    report.draw("nearest", "The nearest real samples", "Framed: an image that was found. Right of it: the real training "
-                "images nearest to it in the classifier's features, with their labels.",
+    report.draw("nearest", "The nearest real samples", "Framed: an image that was found. Right of it: the real "
+                "training images nearest to it in the classifier's features, with their labels.",
                 lambda figure: _plot_nearest(found, table, train, figure.subplots()), (9, 3.9))
     report.add("The first rows of the table", "Of boundary.parquet.", table=table.head(10).round(3))
 

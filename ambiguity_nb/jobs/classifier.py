@@ -197,16 +197,18 @@ def _audited_networks(
             for name, maker in makers.items()}
 
 # %% ../../nbs/jobs/classifier.ipynb #5a5f3829
-def _usual_network(samples:Samples)->str:
-    "What is trained where no network is named."
-    if not samples.is_image: return "tabular_mlp"
-    return "lenet" if min(samples.shape[1:]) >= 12 else "cnn"
+def _usual(user:UserModel, samples:Samples)->UserModel:
+    "The words with a network where none is named: a LeNet, for tiny images and for tables a perceptron."
+    if user.model or user.weights: return user
+    if not samples.is_image: return replace(user, model="tabular_mlp")
+    if min(samples.shape[1:]) >= 12 and not user.nf: return replace(user, model="lenet")
+    return replace(user, model="mlp", nf=user.nf or [64]) if min(samples.shape[1:]) < 12 else user
 
 # %% ../../nbs/jobs/classifier.ipynb #48d70ae3
 def _judge(samples:Samples, n_epochs:int, run:Run, device:str)->nn.Module|None:
     "A network of all classes with a seed of its own, which gives its opinion; none when it has no epochs."
     if n_epochs == 0: return None
-    maker, = _makers(UserModel(_usual_network(samples)), samples, samples, "lenet").values()
+    maker, = _makers(_usual(UserModel(), samples), samples, samples, "lenet").values()
     judge = _trained_once(maker, samples, Training(n_epochs=n_epochs), run, "judge", seed=1, device=device)
     maker.save(run.weights("judge"), judge, samples)
     return judge
