@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['counterfactuals', 'Parts', 'find_parts']
 
-# %% ../nbs/07d_parts.ipynb #546cda64
+# %% ../nbs/07d_parts.ipynb #f34af632
 import html
 import warnings
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from .models import build_model, evaluating, model_device, predict_embeddings, p
 from .patterns import nearest_rows, unit_rows
 from .training import Training, fit
 
-# %% ../nbs/07d_parts.ipynb #85fc11f7
+# %% ../nbs/07d_parts.ipynb #01a0b0e1
 def _train_judges(
     samples:Samples, # labeled, best of all classes
     n:int=2, # of different architectures where the samples allow it
@@ -39,14 +39,14 @@ def _train_judges(
         judges.append(judge.eval())
     return judges
 
-# %% ../nbs/07d_parts.ipynb #1eed46c8
+# %% ../nbs/07d_parts.ipynb #34749f3a
 def _judge_network(samples:Samples, k:int, seed:int)->nn.Module:
     "The k-th kind of judge that takes these samples."
     if not samples.is_image: return build_model("tabular_mlp", samples, seed, hidden=(64, 64) if k % 2 else (128,))
     if min(samples.shape[1:]) < 16: return build_model("mlp", samples, seed, nf=128 if k % 2 else 64)
     return build_model(("resnet_small", "lenet")[k % 2], samples, seed)
 
-# %% ../nbs/07d_parts.ipynb #61f79836
+# %% ../nbs/07d_parts.ipynb #372c0436
 def _places(
     judge:nn.Module, # gives K logits; its attribute `classes`, where it has one, names them
     names:Sequence[str], # of the classes asked for
@@ -56,7 +56,7 @@ def _places(
     known = list(getattr(judge, "classes", classes))
     return [known.index(check_choice(name, known, f"class of {type(judge).__name__}")) for name in names]
 
-# %% ../nbs/07d_parts.ipynb #4864719d
+# %% ../nbs/07d_parts.ipynb #87619dc4
 def _who_is_unsure(
     judge:nn.Module, # independent of the audited model
     inputs:Samples, # N ambiguous inputs
@@ -76,13 +76,13 @@ def _who_is_unsure(
                    "sure": some(confidence[at] >= sure)} for name, at in groups.items()}
     return pd.DataFrame(rows).T.astype({"inputs": int}).rename_axis("the judge says")
 
-# %% ../nbs/07d_parts.ipynb #d83a7811
+# %% ../nbs/07d_parts.ipynb #bd04cbd9
 def _log_odds(judge:nn.Module, x:torch.Tensor, a:int, b:int)->torch.Tensor:
     "[B] logit of class a minus that of b, which is the log of p_a / p_b."
     logits = judge(x)
     return logits[:, a] - logits[:, b]
 
-# %% ../nbs/07d_parts.ipynb #0a6f8e65
+# %% ../nbs/07d_parts.ipynb #2de20cab
 def _descend(model, generator, z:torch.Tensor, a:int, b:int, sign:int, goal:float, n_steps:int, lr:float, pull:float):
     "Latents whose images have log-odds of at least `goal` (sign 1) or at most -goal (-1), each stopped on arrival."
     start, z = z, z.clone().requires_grad_()
@@ -99,7 +99,7 @@ def _descend(model, generator, z:torch.Tensor, a:int, b:int, sign:int, goal:floa
         optimizer.step()
     return torch.where(done[:, None], kept, z.detach())
 
-# %% ../nbs/07d_parts.ipynb #fdaa5f0c
+# %% ../nbs/07d_parts.ipynb #215c67ac
 def _search_latent(model, generator, z, a, b, goal, n_steps, lr, pull, device, batch_size:int=250)->np.ndarray:
     "[N, 2, ...] images that decide for A and for B, through a generator."
     ends = []
@@ -109,7 +109,7 @@ def _search_latent(model, generator, z, a, b, goal, n_steps, lr, pull, device, b
             with torch.no_grad(): ends.append(torch.stack([generator(v).float().cpu() for v in latents], 1))
     return torch.cat(ends).numpy()
 
-# %% ../nbs/07d_parts.ipynb #66480836
+# %% ../nbs/07d_parts.ipynb #559b8916
 def _search_real(model, inputs:Samples, real:Samples, pair:Sequence[str], k:int)->np.ndarray:
     "[N, 2, ...] means of the k nearest real samples of A and of B, in the network's features."
     here, there = (unit_rows(predict_embeddings(model, s)) for s in (inputs, real))
@@ -121,7 +121,7 @@ def _search_real(model, inputs:Samples, real:Samples, pair:Sequence[str], k:int)
         ends.append(x.mean(1))
     return np.stack(ends, 1)
 
-# %% ../nbs/07d_parts.ipynb #1f328134
+# %% ../nbs/07d_parts.ipynb #43209ccf
 def counterfactuals(
     model:nn.Module, # decides: the audited model or a judge; unchanged
     inputs:Samples, # N ambiguous inputs
@@ -151,12 +151,12 @@ def counterfactuals(
     a, b = _places(model, pair, inputs.classes)
     return _search_latent(model, generator, z, a, b, goal, n_steps, .02, .02, device)
 
-# %% ../nbs/07d_parts.ipynb #9556c50f
+# %% ../nbs/07d_parts.ipynb #a55fbd18
 def _gray(x:torch.Tensor)->torch.Tensor:
     "[N, H, W] how much there is at each pixel of images in [-1, 1]: 0 to 1, mean over colors."
     return (x.float().mean(1) + 1) / 2
 
-# %% ../nbs/07d_parts.ipynb #5754b6fb
+# %% ../nbs/07d_parts.ipynb #6eaf1247
 def _style(x:torch.Tensor)->pd.DataFrame: # slant, ink, width by row
     "Writing style of images in [-1, 1]: slope of the strokes, mean brightness, horizontal spread once upright."
     gray = _gray(x)
@@ -167,7 +167,7 @@ def _style(x:torch.Tensor)->pd.DataFrame: # slant, ink, width by row
     width = ((gray * place.square()).sum((1, 2)) / total).sqrt()
     return pd.DataFrame({"slant": slant.numpy(), "ink": gray.mean((1, 2)).numpy(), "width": width.numpy()})
 
-# %% ../nbs/07d_parts.ipynb #2c6fcb92
+# %% ../nbs/07d_parts.ipynb #7465ae49
 def _upright(
     gray:torch.Tensor, # [N, H, W] at least 0
 )->torch.Tensor: # [N, 3] float32: slant, and the center across and down in -1..1
@@ -179,7 +179,7 @@ def _upright(
     slant = (gray * du * dv).sum((1, 2)) / (gray * dv * dv).sum((1, 2)).clamp_min(1e-6)
     return torch.stack([slant.clamp(-1, 1), across, down], 1)
 
-# %% ../nbs/07d_parts.ipynb #b9074f1a
+# %% ../nbs/07d_parts.ipynb #600b593c
 def _warp(
     maps:torch.Tensor, # [N, C, H, W]
     frame:torch.Tensor|None, # [N, 3] of `_upright`, or None: maps stay as they are
@@ -194,7 +194,7 @@ def _warp(
     grid = F.affine_grid(torch.stack([torch.stack(r, 1) for r in rows], 1), list(maps.shape), align_corners=True)
     return F.grid_sample(maps, grid, align_corners=True)
 
-# %% ../nbs/07d_parts.ipynb #9b575362
+# %% ../nbs/07d_parts.ipynb #4ecca3a3
 def _blurred(maps:torch.Tensor, sigma:float=.7)->torch.Tensor:
     "Images [N, C, H, W] after a Gaussian blur."
     weights = torch.exp(-torch.arange(-3., 4) ** 2 / (2 * sigma ** 2))
@@ -203,20 +203,20 @@ def _blurred(maps:torch.Tensor, sigma:float=.7)->torch.Tensor:
         maps = F.conv2d(maps, weights.reshape(shape), padding=pad, groups=maps.shape[1])
     return maps
 
-# %% ../nbs/07d_parts.ipynb #5e87ad80
+# %% ../nbs/07d_parts.ipynb #ce7ee0f9
 def _pooled(maps:torch.Tensor)->np.ndarray:
     "[N, P] maps, those of images averaged to about 14 x 14, each with absolute values that sum to 1."
     if maps.ndim == 4: maps = F.avg_pool2d(maps, max(1, round(min(maps.shape[2:]) / 14)))
     flat = maps.flatten(1).numpy().astype(np.float64)
     return flat / np.maximum(np.abs(flat).sum(1, keepdims=True), 1e-12)
 
-# %% ../nbs/07d_parts.ipynb #c360f3a3
+# %% ../nbs/07d_parts.ipynb #64a128b2
 def _halves(signed:np.ndarray)->np.ndarray:
     "[N, 2 P] what is added for A beside what is added for B; rows sum to 1."
     both = np.concatenate([signed.clip(min=0), (-signed).clip(min=0)], 1)
     return both / np.maximum(both.sum(1, keepdims=True), 1e-12)
 
-# %% ../nbs/07d_parts.ipynb #9d075d79
+# %% ../nbs/07d_parts.ipynb #91cf7c99
 def _factorize(shares:np.ndarray, r:int, seed:int=0)->tuple[np.ndarray, np.ndarray]:
     "Mixtures [N, r], rows summing to 1, of parts [r, 2 P], also with rows that sum to 1."
     from sklearn.decomposition import NMF
@@ -229,20 +229,20 @@ def _factorize(shares:np.ndarray, r:int, seed:int=0)->tuple[np.ndarray, np.ndarr
     total = model.components_.sum(1)
     return _as_mixture(weights * total), model.components_ / np.maximum(total, 1e-12)[:, None]
 
-# %% ../nbs/07d_parts.ipynb #92910d7b
+# %% ../nbs/07d_parts.ipynb #990d3b02
 def _as_mixture(weights:np.ndarray)->np.ndarray:
     "Rows that sum to 1; equal shares for a row of zeros."
     total = weights.sum(1, keepdims=True)
     return np.where(total > 0, weights / np.maximum(total, 1e-12), 1 / weights.shape[1])
 
-# %% ../nbs/07d_parts.ipynb #dd31e906
+# %% ../nbs/07d_parts.ipynb #0daa39c6
 def _mix_of(shares:np.ndarray, parts:np.ndarray, n_steps:int=200)->np.ndarray: # [N, r], rows sum to 1
     "How other rows mix given parts: multiplicative updates of the weights alone."
     weights, gram = np.ones((len(shares), len(parts))), parts @ parts.T
     for _ in range(n_steps): weights *= (shares @ parts.T) / np.maximum(weights @ gram, 1e-12)
     return _as_mixture(weights)
 
-# %% ../nbs/07d_parts.ipynb #32016522
+# %% ../nbs/07d_parts.ipynb #2fd7c392
 def _match(first:np.ndarray, second:np.ndarray)->tuple[np.ndarray, np.ndarray]: # cosines [r], and the partner of each
     "Cosines between two sets of equally many parts, matched one to one."
     from scipy.optimize import linear_sum_assignment
@@ -251,18 +251,18 @@ def _match(first:np.ndarray, second:np.ndarray)->tuple[np.ndarray, np.ndarray]: 
     rows, columns = linear_sum_assignment(similar, maximize=True)
     return similar[rows, columns], columns
 
-# %% ../nbs/07d_parts.ipynb #047fdfe2
+# %% ../nbs/07d_parts.ipynb #e1a3fb94
 def _agreement(shares:np.ndarray, most:int, n_draws:int, seed:int, enough:float=.9)->pd.Series: # by number of parts
-    "Median over several draws of the lowest matched cosine between parts of disjoint halves, up to the first failure."
+    "Median over several draws of the lowest matched cosine between parts of disjoint halves, until more disagree."
     rng, n, found = np.random.default_rng(seed), len(shares), {}
     orders = [rng.permutation(n) for _ in range(n_draws)]
     for r in range(2, most + 1):
         halves = [[_factorize(shares[part], r)[1] for part in (o[:n // 2], o[n // 2:])] for o in orders]
         found[r] = np.median([_match(first, second)[0].min() for first, second in halves])
-        if found[r] < enough: break
+        if found[r] < enough <= max(found.values()): break                       # parts were found, and no more of them
     return pd.Series(found, name="lowest cosine", dtype=float).rename_axis("parts")
 
-# %% ../nbs/07d_parts.ipynb #befd896e
+# %% ../nbs/07d_parts.ipynb #9a6a287c
 def _copula(signed:np.ndarray, rng:np.random.Generator)->np.ndarray:
     "Rows with the marginals and the rank covariance of the given ones, and otherwise Gaussian."
     from scipy.stats import norm, rankdata
@@ -272,12 +272,12 @@ def _copula(signed:np.ndarray, rng:np.random.Generator)->np.ndarray:
     drawn = rng.normal(size=(n, n)) @ (scores - scores.mean(0)) / n ** .5
     return np.take_along_axis(np.sort(signed, 0), drawn.argsort(0).argsort(0), 0)
 
-# %% ../nbs/07d_parts.ipynb #fa599c1f
+# %% ../nbs/07d_parts.ipynb #eb91999c
 def _entropy(weights:np.ndarray)->float:
     "Mean entropy of rows of shares, in bits."
     return float(-(weights * np.log2(np.maximum(weights, 1e-12))).sum(1).mean())
 
-# %% ../nbs/07d_parts.ipynb #84d5a8c8
+# %% ../nbs/07d_parts.ipynb #11b698f3
 def _evidence(signed:np.ndarray, r:int, n_nulls:int, seed:int)->dict[str, float]:
     "Entropy of the shares in r parts beside that in copula nulls, and the share of nulls that are no higher."
     if r == 1: return {"entropy": 0., "null entropy": 0., "p_value": 1.}
@@ -285,12 +285,12 @@ def _evidence(signed:np.ndarray, r:int, n_nulls:int, seed:int)->dict[str, float]
     nulls = np.array([_entropy(_factorize(_halves(_copula(signed, rng)), r)[0]) for _ in range(n_nulls)])
     return {"entropy": own, "null entropy": nulls.mean(), "p_value": (1 + (nulls <= own).sum()) / (1 + n_nulls)}
 
-# %% ../nbs/07d_parts.ipynb #ec72bbdf
+# %% ../nbs/07d_parts.ipynb #6a0db446
 def _unit(maps:torch.Tensor)->torch.Tensor:
     "Each map divided by its length (root of its sum of squares)."
     return maps / maps.flatten(1).norm(dim=1).clamp_min(1e-9).reshape(-1, *[1] * (maps.ndim - 1))
 
-# %% ../nbs/07d_parts.ipynb #8148b527
+# %% ../nbs/07d_parts.ipynb #20c9c3a5
 def _group_means(maps:torch.Tensor, groups:np.ndarray, learn:np.ndarray)->torch.Tensor: # [G, ...]
     "Mean map of each group over the rows `learn`; of all these rows where a group has none."
     n, at = int(groups.max()) + 1, torch.from_numpy(groups[learn])
@@ -298,7 +298,7 @@ def _group_means(maps:torch.Tensor, groups:np.ndarray, learn:np.ndarray)->torch.
     counts = torch.bincount(at, minlength=n).reshape(-1, *[1] * (maps.ndim - 1))
     return torch.where(counts > 0, sums / counts.clamp_min(1), maps[learn].mean(0))
 
-# %% ../nbs/07d_parts.ipynb #d2404616
+# %% ../nbs/07d_parts.ipynb #02c27602
 class _Gate:
     "What edits do to an independent judge."
 
@@ -330,21 +330,21 @@ class _Gate:
         "Each image's own map as its edit."
         return float(np.mean([self.move(self.maps[test], test) for _, test in self.splits]))
 
-# %% ../nbs/07d_parts.ipynb #eab7c9f4
+# %% ../nbs/07d_parts.ipynb #6a83ec50
 def _by_kmeans(columns:np.ndarray, k:int, seed:int)->np.ndarray:
     "Groups by k-means."
     from sklearn.cluster import KMeans
 
     return KMeans(k, n_init=5, random_state=seed).fit_predict(columns).astype(np.int64)
 
-# %% ../nbs/07d_parts.ipynb #4808a8bc
+# %% ../nbs/07d_parts.ipynb #2b2204b1
 def _shuffled(groups:np.ndarray, rows:np.ndarray, rng:np.random.Generator)->np.ndarray:
     "The same groups handed out by lot among some rows."
     mixed = groups.copy()
     mixed[rows] = rng.permutation(groups[rows])
     return mixed
 
-# %% ../nbs/07d_parts.ipynb #6445dc3f
+# %% ../nbs/07d_parts.ipynb #f980a7b3
 def _gate_table(gate:_Gate, groups:dict[str, np.ndarray], rows:np.ndarray, n_nulls:int, seed:int)->pd.DataFrame:
     "How far each kind of edit moves the judge; the first of `groups` are the parts, which are also shuffled."
     moved, rng = {"one edit for all": gate.of_groups(np.zeros(len(gate.x), np.int64))}, np.random.default_rng(seed)
@@ -358,7 +358,7 @@ def _gate_table(gate:_Gate, groups:dict[str, np.ndarray], rows:np.ndarray, n_nul
     table.loc[first, "p_value"] = (1 + (nulls >= moved[first]).sum()) / (1 + n_nulls)             # 1 without nulls
     return table
 
-# %% ../nbs/07d_parts.ipynb #9c027b72
+# %% ../nbs/07d_parts.ipynb #9954fb6a
 @dataclass(frozen=True, eq=False, repr=False)
 class Parts(Result):
     "Why inputs are ambiguous between two classes, in parts: what `find_parts` returns."
@@ -401,14 +401,14 @@ class Parts(Result):
         table |= {f"share_{k}": self.shares[:, k] for k in range(self.n_parts)}
         return pd.DataFrame(table, index=pd.Index(self.inputs.ids, name="id"))
 
-# %% ../nbs/07d_parts.ipynb #9ea9fe9c
+# %% ../nbs/07d_parts.ipynb #8bd39f54
 def _passes(moved:pd.Series, p_value:float, level:float=.05)->bool:
     "The rule of the gate, from how far each kind of edit moves the judge."
     one, ceiling = moved["one edit for all"], moved["each image's own map"]
     own, others = moved["an edit for each part"], moved.filter(like="an edit for each").drop("an edit for each part")
     return bool(p_value <= level and own > max([one, *others]) and ceiling > one)
 
-# %% ../nbs/07d_parts.ipynb #d88bc919
+# %% ../nbs/07d_parts.ipynb #c0c613d9
 def find_parts(
     judges:nn.Module|Sequence[nn.Module], # independent networks: the first makes maps, the last tests them
     inputs:Samples, # N ambiguous inputs, 80 or more
@@ -451,12 +451,12 @@ def find_parts(
     return Parts(inputs, pair, ends, shares, edits.numpy(), components.numpy(), frame is not None, np.sort(choose),
                  agreement, evidence, table, style, words, near)
 
-# %% ../nbs/07d_parts.ipynb #488ae1ac
+# %% ../nbs/07d_parts.ipynb #47271057
 def _size(maps:torch.Tensor)->float:
     "The length of an edit: for images 3 at 28 x 28, as much per pixel at other sizes; for tables that of the maps."
     return 3 * (maps[0].numel() / 784) ** .5 if maps.ndim == 4 else float(maps.flatten(1).norm(dim=1).median())
 
-# %% ../nbs/07d_parts.ipynb #09c5c6b5
+# %% ../nbs/07d_parts.ipynb #a397cddb
 def _framed(judge, x, maps, inputs, pair, rows, seed)->tuple[torch.Tensor, torch.Tensor|None]:
     "Maps, blurred if images and registered if that helps on some rows, and the frame if so."
     if maps.ndim != 4: return maps, None
@@ -468,7 +468,7 @@ def _framed(judge, x, maps, inputs, pair, rows, seed)->tuple[torch.Tensor, torch
         choices[gate.of_groups(np.zeros(len(x), np.int64))] = turned, how
     return choices[max(choices)]
 
-# %% ../nbs/07d_parts.ipynb #2a141ade
+# %% ../nbs/07d_parts.ipynb #5c31dfab
 def _rival_groups(labels:np.ndarray, x:torch.Tensor, features, r:int, seed:int)->dict[str, np.ndarray]:
     "Groups by part, and as many by writing style and by features."
     groups = {"part": labels}
@@ -479,14 +479,14 @@ def _rival_groups(labels:np.ndarray, x:torch.Tensor, features, r:int, seed:int)-
     if features is not None: groups["feature cluster"] = _by_kmeans(unit_rows(features), r, seed)
     return groups
 
-# %% ../nbs/07d_parts.ipynb #e3422ced
+# %% ../nbs/07d_parts.ipynb #a448d4bc
 def _means(maps:torch.Tensor, labels:np.ndarray, r:int)->torch.Tensor: # [1 + r, ...] float32
     "Mean unit map of all rows, and of each group; zeros for a group without rows."
     maps, nothing = _unit(maps), torch.zeros_like(maps[0])
     each = [maps[labels == k].mean(0) if (labels == k).any() else nothing for k in range(r)]
     return torch.stack([maps.mean(0), *each]).float()
 
-# %% ../nbs/07d_parts.ipynb #2ecc0685
+# %% ../nbs/07d_parts.ipynb #59a8ae3c
 def _unfolded(parts:np.ndarray, maps:torch.Tensor)->torch.Tensor: # [r, ...] float32, in the shape of the maps
     "Parts as maps: what is added for A minus what is added for B, enlarged where maps were averaged."
     signed = torch.from_numpy(parts[:, :parts.shape[1] // 2] - parts[:, parts.shape[1] // 2:]).float()
@@ -494,7 +494,7 @@ def _unfolded(parts:np.ndarray, maps:torch.Tensor)->torch.Tensor: # [r, ...] flo
     small = F.avg_pool2d(maps[:1], max(1, round(min(maps.shape[2:]) / 14))).shape[1:]
     return F.interpolate(signed.reshape(-1, *small), maps.shape[2:], mode="bilinear")
 
-# %% ../nbs/07d_parts.ipynb #c2387b23
+# %% ../nbs/07d_parts.ipynb #423ece80
 def _style_of(x:torch.Tensor, labels:np.ndarray, r:int)->pd.DataFrame:
     "By part, and for all parts together: share of the variance of slant, ink and width that membership explains."
     if x.ndim != 4: return pd.DataFrame(index=[*map(str, range(r)), "all parts"])
@@ -503,7 +503,7 @@ def _style_of(x:torch.Tensor, labels:np.ndarray, r:int)->pd.DataFrame:
     groups = {str(k): labels == k for k in range(r)} | {"all parts": labels}
     return pd.DataFrame({name: 1 - inside(g) / style.var(ddof=0) for name, g in groups.items()}).T.rename_axis("part")
 
-# %% ../nbs/07d_parts.ipynb #7e0096bd
+# %% ../nbs/07d_parts.ipynb #6928a6af
 def _near_parts(judge, inputs:Samples, real:Samples, shares:np.ndarray, k:int=10)->np.ndarray: # [r, k] int64
     "Positions of the real samples nearest to the members of each part, in a judge's features."
     here, there = (unit_rows(predict_embeddings(judge, s)) for s in (inputs, real))
@@ -514,7 +514,7 @@ def _near_parts(judge, inputs:Samples, real:Samples, shares:np.ndarray, k:int=10
         found.append(nearest_rows(here[members], there, k=1)[1][:, 0].argsort(kind="stable")[:k])
     return np.stack(found).astype(np.int64)
 
-# %% ../nbs/07d_parts.ipynb #e5f09cc6
+# %% ../nbs/07d_parts.ipynb #3d785e5c
 def _spots(amount:np.ndarray, area:np.ndarray, least:float=.2)->list[str]: # largest first
     "The cells of a grid of three by three over an area [H, W] bool that hold at least a share of an amount [H, W]."
     rows, columns = (np.flatnonzero(area.any(axis)) for axis in (1, 0))
@@ -528,7 +528,7 @@ def _spots(amount:np.ndarray, area:np.ndarray, least:float=.2)->list[str]: # lar
     ordered = sorted(share, key=share.get, reverse=True)
     return [name for name in ordered if share[name] >= least * total] or ordered[:1]
 
-# %% ../nbs/07d_parts.ipynb #ad7dc098
+# %% ../nbs/07d_parts.ipynb #567ead06
 def _image_words(mean:np.ndarray, area:np.ndarray, pair, what:str)->str:
     "A map [C, H, W] in words."
     plus, minus = (v.clip(min=0).sum(0) for v in (mean, -mean))
@@ -538,13 +538,13 @@ def _image_words(mean:np.ndarray, area:np.ndarray, pair, what:str)->str:
     first, second = pair if share >= .5 else pair[::-1]
     return said[first] if max(share, 1 - share) > .8 else f"{said[first]}, {said[second]}"
 
-# %% ../nbs/07d_parts.ipynb #f98d0e47
+# %% ../nbs/07d_parts.ipynb #ce7c6c8c
 def _table_words(mean:np.ndarray, features:Sequence[str], pair, n:int=3)->str:
     "A map [F] in words: the features that move most."
     top = np.argsort(-np.abs(mean), kind="stable")[:n]
     return f"for {pair[0]}: " + ", ".join(f"{'more' if mean[f] > 0 else 'less'} {features[f]}" for f in top)
 
-# %% ../nbs/07d_parts.ipynb #838fbe98
+# %% ../nbs/07d_parts.ipynb #1a564bbe
 def _sentences(maps:Sequence[torch.Tensor], style:pd.DataFrame, inputs:Samples, x:torch.Tensor, frame, pair)->list[str]:
     "A sentence for the mean map and for each part, style flagged."
     if x.ndim != 4:
@@ -555,14 +555,14 @@ def _sentences(maps:Sequence[torch.Tensor], style:pd.DataFrame, inputs:Samples, 
     notes = ["", *(_style_note(row) for _, row in style.drop(index="all parts").iterrows())]
     return [_image_words(m, area, pair, what) + note for m, note in zip(map(np.asarray, maps), notes, strict=True)]
 
-# %% ../nbs/07d_parts.ipynb #fc6fbec4
+# %% ../nbs/07d_parts.ipynb #ddd92ed4
 def _style_note(explained:pd.Series)->str:
     "A flag for a part that goes with the writing style."
     name, value = explained.idxmax(), explained.max()
     if not value > .1: return ""
     return f" (mostly style: {name})" if value > .5 else f" (partly style: {value:.0%} of the variance of {name})"
 
-# %% ../nbs/07d_parts.ipynb #b4d42bcd
+# %% ../nbs/07d_parts.ipynb #5bae719a
 @patch
 def __repr__(self:Parts)->str:
     moved, start = self.gate["log-odds moved"], f"Parts({len(self.inputs)} inputs, {' or '.join(self.pair)}: "
@@ -572,7 +572,7 @@ def __repr__(self:Parts)->str:
             f"{moved['an edit for each part']:.2f}, one edit for all by {moved['one edit for all']:.2f}, "
             f"p = {self.gate.p_value.min():.2g})")
 
-# %% ../nbs/07d_parts.ipynb #e5c0915a
+# %% ../nbs/07d_parts.ipynb #11efe672
 @patch
 def summary(self:Parts)->pd.DataFrame: # by part
     "Size, mean share, and the sentence of each part."
@@ -581,12 +581,12 @@ def summary(self:Parts)->pd.DataFrame: # by part
     table = {"inputs": sizes, "mean share": inner, "in words": self.words[1:]}
     return pd.DataFrame(table).rename_axis("part")
 
-# %% ../nbs/07d_parts.ipynb #04bdb515
+# %% ../nbs/07d_parts.ipynb #5f0978be
 @patch
 def _repr_html_(self:Parts)->str:
     return f"<p>{html.escape(repr(self))}</p>{self.summary().round(2).to_html()}{self.gate.round(3).to_html()}"
 
-# %% ../nbs/07d_parts.ipynb #d940cd6d
+# %% ../nbs/07d_parts.ipynb #559edfda
 @patch
 def members(
     self:Parts,
@@ -602,7 +602,7 @@ def members(
     rows = rows[np.argsort(-self.shares[rows, part], kind="stable")]
     return rows if n is None else _spread_out(rows, n)
 
-# %% ../nbs/07d_parts.ipynb #ac647751
+# %% ../nbs/07d_parts.ipynb #1868bc25
 def _draw_signed(ax, values:np.ndarray, title:str="")->None:
     "A map [C, H, W], summed over colors: red where it is positive, blue where negative."
     values = values.sum(0)
@@ -611,7 +611,7 @@ def _draw_signed(ax, values:np.ndarray, title:str="")->None:
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=8)
 
-# %% ../nbs/07d_parts.ipynb #23540862
+# %% ../nbs/07d_parts.ipynb #8173292a
 def _strip(x:np.ndarray, n:int, value_range:tuple[float, float])->np.ndarray:
     "Raw images [M, C, H, W] beside one another [H, n W, 3] in 0 to 1, white where there are fewer than n."
     low, high = value_range
@@ -620,12 +620,12 @@ def _strip(x:np.ndarray, n:int, value_range:tuple[float, float])->np.ndarray:
     row = np.concatenate(((row - low) / (high - low)).transpose(0, 2, 3, 1), 1)[..., :3]
     return row.repeat(3, 2) if row.shape[2] == 1 else row
 
-# %% ../nbs/07d_parts.ipynb #bc3f6205
+# %% ../nbs/07d_parts.ipynb #57d8f5d1
 def _spread_out(rows:np.ndarray, n:int)->np.ndarray:
     "At most n of the rows, evenly from the first to the last."
     return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)] if len(rows) > n else rows
 
-# %% ../nbs/07d_parts.ipynb #a21a443a
+# %% ../nbs/07d_parts.ipynb #ce308379
 def _draw_row(parts:Parts, k:int|None, axes, n:int, real:Samples|None)->None:
     "The map, mean image, members and nearest real samples of a part; of all inputs when k is None."
     x, limits = parts.inputs.x, parts.inputs.value_range
@@ -639,7 +639,7 @@ def _draw_row(parts:Parts, k:int|None, axes, n:int, real:Samples|None)->None:
     axes[2].set_title(parts.words[0 if k is None else 1 + k], fontsize=8, loc="left")
     for ax in axes[1:]: ax.set_axis_off()
 
-# %% ../nbs/07d_parts.ipynb #9751d307
+# %% ../nbs/07d_parts.ipynb #cc19d016
 @patch
 def plot(
     self:Parts,
