@@ -120,7 +120,8 @@ def refused(capsys, *words: str) -> str:
 
 
 QUIET = "--progress false --run_folder {}"
-FORMS = {"folder": "images --size 16", "list": "list.csv --size 16 --images true", "arrays": "digits.npz", "function": "mine:digits"}
+FORMS = {"folder": "images --size 16", "list": "list.csv --size 16 --images true", "arrays": "digits.npz",
+         "function": "mine:digits"}
 
 
 # ------------------------------------------------------------------------------------- any data, any model
