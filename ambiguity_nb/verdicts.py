@@ -323,7 +323,7 @@ class _Dynamics(Score):
         self.embeddings[index] = features
 
     def values(self):
-        "Mean probability of each class's largest; NaN before the first epoch."
+        "Probability of the label after the last epoch; NaN before the first."
         return torch.where(self.presented > 0, self.last[:, 0], torch.nan).double().numpy()
 
 # %% ../nbs/04f_verdicts.ipynb #d5dbd78a
