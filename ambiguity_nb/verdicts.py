@@ -7,6 +7,7 @@ __all__ = ['VerdictOptions', 'Probes', 'Verdicts', 'judge_samples']
 
 # %% ../nbs/04f_verdicts.ipynb #e1d9f598
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -322,7 +323,7 @@ class _Dynamics(Score):
         self.embeddings[index] = features
 
     def values(self):
-        "Mean probability of each class's largest; NaN before the first epoch."
+        "Probability of the label after the last epoch; NaN before the first."
         return torch.where(self.presented > 0, self.last[:, 0], torch.nan).double().numpy()
 
 # %% ../nbs/04f_verdicts.ipynb #d5dbd78a
@@ -440,6 +441,7 @@ class _Sorter:
 
     def __init__(self, x:np.ndarray, kinds:np.ndarray):
         from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         typical = x[kinds == 0]
@@ -448,7 +450,10 @@ class _Sorter:
         self.trees = HistGradientBoostingClassifier(
             max_iter=30, learning_rate=.2, max_leaf_nodes=8, max_bins=32, min_samples_leaf=10, l2_regularization=1.,
             class_weight="balanced", early_stopping=False, random_state=0).fit(x, kinds)
-        self.line = LogisticRegression(C=.3, class_weight="balanced", max_iter=300).fit(self._curved(x), kinds)
+        self.line = LogisticRegression(C=.3, class_weight="balanced", max_iter=300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)                 # what is left to gain is little
+            self.line.fit(self._curved(x), kinds)
 
     def _curved(self, x:np.ndarray)->np.ndarray:
         "Features in units of their spread among typical rows, large ones on a log scale, and their squares."
