@@ -143,9 +143,9 @@ def _add_table(report:Report, done:pd.DataFrame, grid:GastenGrid)->None:
 
 # %% ../../nbs/jobs/gasten.ipynb #3e171e7a
 _table_words = (
-    "Ambiguous images among {n} generated, within {tau} of one half. Controls: step 1, sampled, is the generator before "
-    "step 2; step 1, bisected, the same searched for the boundary (at most 1,000 images; its yield is the share that it "
-    "found); alpha 0 a step 2 without the confusion loss. What step 2 is worth is what it has over these. Why this "
+    "Ambiguous images among {n} generated, within {tau} of one half. Controls: step 1, sampled, is the generator "
+    "before step 2; step 1, bisected, the same searched for the boundary (at most 1,000 images; its yield is the share "
+    "that it found); alpha 0 a step 2 without the confusion loss. What step 2 is worth is what it has over these. Why this "
     "epoch: how the epoch was chosen that the images are from. Fréchet distances, lower is more like the real images: "
     "of all images; of the ambiguous to as many real ones, those nearest to the boundary; of the ambiguous to all real "
     "ones, which are sure and so say little. The judge, a network of all classes that took no part, says how sure it "
