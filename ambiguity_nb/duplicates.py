@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_duplicates']
 
-# %% ../nbs/08e_duplicates.ipynb #a841002a
+# %% ../nbs/08e_duplicates.ipynb #2f4dc881
 import hashlib
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from .data import Samples
 from .patterns import nearest_rows
 
-# %% ../nbs/08e_duplicates.ipynb #435906f4
+# %% ../nbs/08e_duplicates.ipynb #96bb15cd
 def _exact_pairs(
     x:np.ndarray, # [N, ...]
 )->np.ndarray: # [P, 2] int64: the first copy, and a later one
@@ -28,7 +28,7 @@ def _exact_pairs(
         if earlier != i: pairs.append((earlier, i))
     return np.array(pairs, np.int64).reshape(-1, 2)
 
-# %% ../nbs/08e_duplicates.ipynb #1010f2f4
+# %% ../nbs/08e_duplicates.ipynb #3f7dd331
 def _thumbnails(
     x:torch.Tensor, # [N, C, H, W] float
     size:list[int], # height and width of a thumbnail
@@ -38,7 +38,7 @@ def _thumbnails(
     small = small - small.mean(1, keepdim=True)
     return small / small.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
-# %% ../nbs/08e_duplicates.ipynb #67767974
+# %% ../nbs/08e_duplicates.ipynb #ed2979b9
 def _windows(
     x:torch.Tensor, # [N, C, H, W] float
     shares:tuple[float, ...]=(.9, .8), # of the sides
@@ -51,7 +51,7 @@ def _windows(
             for left in np.unique(np.linspace(0, width - w, 3).round().astype(int)):
                 yield x[:, :, top:top + h, left:left + w]
 
-# %% ../nbs/08e_duplicates.ipynb #33721072
+# %% ../nbs/08e_duplicates.ipynb #6871e5c8
 def _image_distances(x:np.ndarray, k:int)->tuple[np.ndarray, np.ndarray]: # index and distance [N, k]
     "The nearest images, and how far they are in the best of the windows."
     parts, size = [slice(i, i + 256) for i in range(0, len(x), 256)], [min(16, n) for n in x.shape[2:]]
@@ -67,7 +67,7 @@ def _image_distances(x:np.ndarray, k:int)->tuple[np.ndarray, np.ndarray]: # inde
     distance[flat[:, None] | flat[index]] = np.inf
     return index, distance
 
-# %% ../nbs/08e_duplicates.ipynb #6021259a
+# %% ../nbs/08e_duplicates.ipynb #2e56fa27
 def _neighbors(rows:np.ndarray, k:int)->tuple[np.ndarray, np.ndarray]:
     "Index and distance of the k nearest other rows; of more than 20,000 rows by pynndescent, which may miss a few."
     if len(rows) <= 20_000: found = nearest_rows(rows, k=k + 1)
@@ -77,7 +77,7 @@ def _neighbors(rows:np.ndarray, k:int)->tuple[np.ndarray, np.ndarray]:
         found = NNDescent(rows, n_neighbors=k + 1, random_state=0).neighbor_graph
     return found[0][:, 1:].astype(np.int64), found[1][:, 1:].astype(np.float32)
 
-# %% ../nbs/08e_duplicates.ipynb #bbeea3fb
+# %% ../nbs/08e_duplicates.ipynb #ce5555b8
 def _before_gap(
     distance:np.ndarray, # [N, k] float, in any order
     ratio:float, # of the distances before and after a gap
@@ -93,7 +93,7 @@ def _before_gap(
     np.put_along_axis(copies, order, before, 1)
     return copies
 
-# %% ../nbs/08e_duplicates.ipynb #81e85976
+# %% ../nbs/08e_duplicates.ipynb #8565a5a5
 def _near_pairs(samples:Samples, x:np.ndarray, ratio:float)->tuple[np.ndarray, np.ndarray]: # [P, 2] and distance [P]
     "Pairs of rows that are almost the same, each once."
     k = min(15, len(x) - 1)
@@ -106,7 +106,7 @@ def _near_pairs(samples:Samples, x:np.ndarray, ratio:float)->tuple[np.ndarray, n
     pairs, first = np.unique(pairs[order], axis=0, return_index=True)
     return pairs, distance[row, column][order][first]
 
-# %% ../nbs/08e_duplicates.ipynb #90220589
+# %% ../nbs/08e_duplicates.ipynb #d6eb8c79
 def find_duplicates(
     samples:Samples, # N samples
     test:Samples|None=None, # of the same shape and classes: pairs across are leaks
@@ -129,7 +129,7 @@ def find_duplicates(
     distance = np.concatenate([np.zeros(len(exact)), distance])
     return _pair_table(parts, pairs, distance, np.repeat(["exact", "near"], [len(exact), len(near)]))
 
-# %% ../nbs/08e_duplicates.ipynb #a1a1662b
+# %% ../nbs/08e_duplicates.ipynb #307b4857
 def _pair_table(parts:list[Samples], pairs:np.ndarray, distance:np.ndarray, kinds:np.ndarray)->pd.DataFrame:
     "Ids and labels of pairs, in the order of what to look at first; pairs within the test part are left out."
     n, classes = len(parts[0]), np.asarray(parts[0].classes, object)

@@ -259,7 +259,8 @@ def _collapse(
     if (share := _repeated(distances[0], n, typical / 100)) > .5:
         return f"of {len(a):,} images {share:.0%} are repeated: they differ less than a hundredth of what {_again}"
     if coverage is None or coverage >= .1: return None
-    return f"the generator has collapsed: only {coverage:.1%} of the real images have one of its own near by. {_advice}"
+    return ("the generator has collapsed, or hardly learned: "
+            f"only {coverage:.1%} of the real images have one of its own near by. {_advice}")
 
 # %% ../nbs/05c_generator_measures.ipynb #4a33fb03
 _advice = ("Patterns of such images mean nothing. Take an earlier epoch, another seed, a smaller weight (alpha) or a "

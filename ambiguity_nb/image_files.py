@@ -253,6 +253,7 @@ def _read_images(
         said = [f"{len(good)} images, {words}", *_said_of(fates, names)]
         if kept: _describe(kept, good, said)
     for line in said: _logger.info("%s: %s", Path(folder).name, line)
+    if kept: _logger.info("the array (%.0f MiB) is kept in %s", kept.stat().st_size / 2**20, kept.parent)
     return (np.load(kept, mmap_mode="r") if kept else x), good
 
 # %% ../nbs/00c_images.ipynb #d269caa2

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Islands', 'find_islands']
 
-# %% ../nbs/07c_islands.ipynb #d4722227
+# %% ../nbs/07c_islands.ipynb #690f3976
 import functools
 import html
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import pandas as pd
 from .core import PALETTE, Result, new_axes, patch
 from .patterns import unit_rows
 
-# %% ../nbs/07c_islands.ipynb #7585e220
+# %% ../nbs/07c_islands.ipynb #d4d64338
 def _hull(x:list[float], y:list[float], sign:int)->list[int]: # positions of its corners
     "The greatest convex curve under points in order of x (`sign` 1), or the least concave one over them (-1)."
     kept = []
@@ -28,7 +28,7 @@ def _hull(x:list[float], y:list[float], sign:int)->list[int]: # positions of its
         kept.append(i)
     return kept
 
-# %% ../nbs/07c_islands.ipynb #4723c1e4
+# %% ../nbs/07c_islands.ipynb #8f0171a3
 def _dip(
     values:np.ndarray, # [N] float
 )->float: # in [1 / 2N, 1/4]
@@ -46,13 +46,13 @@ def _dip(
         first, last = first + left, first + right
     return dip / (2 * len(values))
 
-# %% ../nbs/07c_islands.ipynb #405fadbf
+# %% ../nbs/07c_islands.ipynb #1d9eba46
 def _curve(x:np.ndarray, y:np.ndarray, sign:int)->tuple[np.ndarray, np.ndarray]:
     "A hull at every x, and the positions of its corners."
     corners = np.array(_hull(x.tolist(), y.tolist(), sign))
     return np.interp(x, x[corners], y[corners]), corners
 
-# %% ../nbs/07c_islands.ipynb #4f0fb79e
+# %% ../nbs/07c_islands.ipynb #1f638c39
 def _widest(under:tuple, over:tuple)->tuple[float, int, int]:
     "The widest gap between two curves, and the corners of the lower and of the upper one between which the peak lies."
     gap = over[0] - under[0]
@@ -60,14 +60,14 @@ def _widest(under:tuple, over:tuple)->tuple[float, int, int]:
     if gap[left] >= gap[right]: return gap[left], left, over[1][np.searchsorted(over[1], left)]
     return gap[right], under[1][np.searchsorted(under[1], right, "right") - 1], right
 
-# %% ../nbs/07c_islands.ipynb #829bc9b6
+# %% ../nbs/07c_islands.ipynb #a7669e70
 @functools.cache
 def _uniform_dips(n:int, draws:int=1000)->np.ndarray:
     "[draws] dips of uniform samples, ascending, times the root of n, by which they hardly depend on n."
     rng = np.random.default_rng(n)
     return np.sort([_dip(rng.random(n)) for _ in range(draws)]) * n ** .5
 
-# %% ../nbs/07c_islands.ipynb #d68dc0ad
+# %% ../nbs/07c_islands.ipynb #79fd6ff1
 def _dip_p_value(
     values:np.ndarray, # [N] float
 )->float: # in (0, 1]
@@ -78,27 +78,27 @@ def _dip_p_value(
     above = len(null) - np.searchsorted(null, _dip(values) * n ** .5 * (1 - 1e-12))
     return (1 + above) / (1 + len(null))
 
-# %% ../nbs/07c_islands.ipynb #74d76282
+# %% ../nbs/07c_islands.ipynb #a0fc3359
 def _components(rows:np.ndarray, n_components:int)->np.ndarray:
     "[N, d] principal components of the rows, at most a fifth as many as rows."
     centered = rows.astype(np.float64) - rows.mean(0)
     _, axes = np.linalg.eigh(centered.T @ centered)
     return centered @ axes[:, ::-1][:, :min(n_components, max(1, len(rows) // 5))]
 
-# %% ../nbs/07c_islands.ipynb #6ad1cd29
+# %% ../nbs/07c_islands.ipynb #4255b816
 def _two_centers(points:np.ndarray, seed:int)->np.ndarray:
     "[2, d] centers of 2-means."
     from sklearn.cluster import KMeans
 
     return KMeans(2, n_init=5, random_state=seed).fit(points).cluster_centers_
 
-# %% ../nbs/07c_islands.ipynb #d09c1eb9
+# %% ../nbs/07c_islands.ipynb #97e6caa9
 def _along(points:np.ndarray, centers:np.ndarray)->np.ndarray:
     "[N] places on the line through two centers, which lie at -1 and 1."
     axis = centers[1] - centers[0]
     return 2 * (points - centers.mean(0)) @ axis / max(axis @ axis, 1e-300)
 
-# %% ../nbs/07c_islands.ipynb #227ea8f5
+# %% ../nbs/07c_islands.ipynb #492842ca
 def _one_group(points:np.ndarray, n_splits:int, seed:int)->tuple[float, np.ndarray]: # p, and places of held-out rows
     "Whether held-out rows between two centers have one peak: twice the median p of several splits, and the first."
     rng, found, n = np.random.default_rng(seed), [], len(points)
@@ -108,7 +108,7 @@ def _one_group(points:np.ndarray, n_splits:int, seed:int)->tuple[float, np.ndarr
         found.append(_along(points[held], _two_centers(points[fitted], seed)))
     return min(1., 2 * float(np.median([_dip_p_value(line) for line in found]))), found[0]
 
-# %% ../nbs/07c_islands.ipynb #2d421121
+# %% ../nbs/07c_islands.ipynb #533e7500
 @dataclass(frozen=True, eq=False, repr=False)
 class Islands(Result):
     "Groups that gaps cut off from one another: what `find_islands` returns."
@@ -131,7 +131,7 @@ class Islands(Result):
         "One continuum, or how many islands."
         return f"{self.n_islands} islands" if self.n_islands > 1 else "one continuum"
 
-# %% ../nbs/07c_islands.ipynb #13f416e4
+# %% ../nbs/07c_islands.ipynb #375e1d01
 def find_islands(
     features:np.ndarray, # [N, D] float, embeddings of the inputs
     *,
@@ -165,25 +165,25 @@ def find_islands(
             queue += [(part[~right], now / 2), (part[right], now / 2)]
     return Islands(_by_size(parts, len(rows)), pd.DataFrame(asked), first)
 
-# %% ../nbs/07c_islands.ipynb #5d64e932
+# %% ../nbs/07c_islands.ipynb #643b77c3
 def _by_size(parts:list[np.ndarray], n:int)->np.ndarray:
     "[N] labels of parts of positions, the largest first."
     labels = np.zeros(n, np.int64)
     for k, part in enumerate(sorted(parts, key=len, reverse=True)): labels[part] = k
     return labels
 
-# %% ../nbs/07c_islands.ipynb #07724e58
+# %% ../nbs/07c_islands.ipynb #50679c53
 @patch
 def __repr__(self:Islands)->str:
     sizes = np.bincount(self.labels)
     return f"Islands({self.words} of {', '.join(map(str, sizes))} rows; p of one group {self.p_value:.2g})"
 
-# %% ../nbs/07c_islands.ipynb #cbc2e0cc
+# %% ../nbs/07c_islands.ipynb #18640945
 @patch
 def _repr_html_(self:Islands)->str:
     return f"<p>{html.escape(repr(self))}</p>{self.frame.round(4).to_html(index=False)}"
 
-# %% ../nbs/07c_islands.ipynb #585a030b
+# %% ../nbs/07c_islands.ipynb #e7f4baa1
 @patch
 def plot(
     self:Islands,

@@ -46,7 +46,7 @@ def _medoids(rows:np.ndarray, n:int, rng:np.random.Generator, power:int=1)->list
         nearest = np.minimum(nearest, _distances(rows[chosen[-1:]], rows)[0] ** power)
     return chosen
 
-# %% ../nbs/08_prototypes.ipynb #1ca65bde
+# %% ../nbs/08_prototypes.ipynb #abdac41d
 @PROTOTYPES.register("facility")
 def _facilities(rows:np.ndarray, n:int, rng:np.random.Generator)->list[int]:
     "Rows that one after the other reduce the sum of squared distances to the nearest chosen row most."
@@ -311,7 +311,7 @@ def _mean_measures(rows:np.ndarray, sets:list[np.ndarray], radius:float)->dict[s
             "compactness ↑": np.mean([_compactness(rows, chosen) for chosen in sets]),
             "stability ↑": np.mean([_prototype_stability(a, b) for a, b in zip(sets, sets[1:], strict=False)])}
 
-# %% ../nbs/08_prototypes.ipynb #1240dc01
+# %% ../nbs/08_prototypes.ipynb #bc4bbdf6
 def _variance_explained(
     rows:np.ndarray, # [N, D] float
     prototypes:np.ndarray, # [K, D] float
@@ -321,7 +321,7 @@ def _variance_explained(
     left = (nearest_rows(prototypes, rows, k=1)[1][:, 0].astype(np.float64) ** 2).sum()
     return float(1 - left / max(((rows - rows.mean(0)).astype(np.float64) ** 2).sum(), 1e-12))
 
-# %% ../nbs/08_prototypes.ipynb #48083e1a
+# %% ../nbs/08_prototypes.ipynb #705d4601
 def _cover(
     space:np.ndarray, # [N, D] float, best the features of an independent judge, rows of length 1
     n:int=12, # prototypes

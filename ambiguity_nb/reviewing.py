@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['review']
 
-# %% ../nbs/08f_review.ipynb #aa721809
+# %% ../nbs/08f_review.ipynb #06814b21
 import html
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ import traitlets
 
 from .core import atomic_path, check_choice
 
-# %% ../nbs/08f_review.ipynb #1386a960
+# %% ../nbs/08f_review.ipynb #240fcde4
 _columns = ["id", "given", "suggested", "decision", "label"]
 _decisions = ("accept", "keep", "other", "unsure", "drop")
 
@@ -33,7 +33,7 @@ def _label_after(
     if decision == "accept" and not suggested: raise ValueError("nothing is suggested here that could be accepted")
     return {"accept": suggested, "keep": given, "unsure": given, "other": other, "drop": ""}[decision]
 
-# %% ../nbs/08f_review.ipynb #28ad4d91
+# %% ../nbs/08f_review.ipynb #dbbd204a
 def _read_decisions(path:Path, ids:set[str])->dict[str, dict[str, str]]: # by id
     "Decisions made before. Raises `ValueError` for a file about other samples."
     if not path.exists(): return {}
@@ -46,10 +46,10 @@ def _read_decisions(path:Path, ids:set[str])->dict[str, dict[str, str]]: # by id
                          "give another path for these data")
     return {row["id"]: row for row in table[_columns].to_dict("records")}
 
-# %% ../nbs/08f_review.ipynb #2bf0ccd3
+# %% ../nbs/08f_review.ipynb #ef301fd5
 _ASSETS = Path(str(files("ambiguity_nb"))) / "assets"
 
-# %% ../nbs/08f_review.ipynb #15f1f345
+# %% ../nbs/08f_review.ipynb #074afa75
 class _Reviewer(anywidget.AnyWidget):
     "Findings to decide on; `review` makes one."
     _esm, _css = _ASSETS / "review.js", _ASSETS / "review.css"
@@ -112,20 +112,20 @@ class _Reviewer(anywidget.AnyWidget):
 
         return HTML(_as_html(self.card))
 
-# %% ../nbs/08f_review.ipynb #f35ef020
+# %% ../nbs/08f_review.ipynb #ac96218b
 def _as_html(card:dict[str, Any])->str:
     "A finding as HTML."
     say = lambda key: html.escape(str(card.get(key, "")))
     if not card.get("id"): return f"<p>{say('progress')}</p>"
     arrow = f" → {say('suggested')}" if card["suggested"] else ""
-    pictures = "".join(f"<figure style='margin:0'><img src='{p['src']}' width='{p['width']}' alt='{html.escape(p['alt'])}' "
-                       f"style='image-rendering:pixelated'><figcaption>{html.escape(p['caption'])}</figcaption></figure>"
-                       for p in card["pictures"])
+    pictures = "".join(f"<figure style='margin:0'><img src='{p['src']}' width='{p['width']}' "
+                       f"alt='{html.escape(p['alt'])}' style='image-rendering:pixelated'>"
+                       f"<figcaption>{html.escape(p['caption'])}</figcaption></figure>" for p in card["pictures"])
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(v)}</td>" for v in row) + "</tr>" for row in card["features"])
     return (f"<p>{say('progress')}</p><p><b>{say('given')}{arrow}</b> ({say('kind')}; {say('numbers')})</p>"
             f"<div style='display:flex;gap:12px'>{pictures}</div><table>{rows}</table><p>{say('reason')}</p>")
 
-# %% ../nbs/08f_review.ipynb #b3812aae
+# %% ../nbs/08f_review.ipynb #61ff87df
 def review(
     audit, # an `Audit`
     path:str|Path="decisions.csv", # file of decisions, written after each; what it holds is taken up again

@@ -18,7 +18,7 @@ from torch import nn
 from .core import Result, check_choice, new_figure, patch
 from .data import Samples, plot_images
 from .explanations import EXPLAINERS, Explanation, class_baselines, explain
-from .generator_measures import is_ambiguous
+from .generator_measures import is_ambiguous, _collapse
 from .islands import Islands, find_islands
 from .latent_search import BoundarySet
 from .models import check_classifier, predict_embeddings, predict_logits
@@ -114,7 +114,7 @@ def _errors_inside(region:np.ndarray, errors:np.ndarray, confidence:np.ndarray|N
     least_sure = np.argsort(confidence, kind="stable")[:n]
     return row | {"share in least sure": errors[least_sure].sum() / max(all_wrong, 1)}
 
-# %% ../nbs/08c_study.ipynb #d87c3108
+# %% ../nbs/08c_study.ipynb #5044e41c
 def _given_confidence(
     inside:np.ndarray, # [K, M] bool, test samples in each region
     errors:np.ndarray, # [M] bool
@@ -135,7 +135,7 @@ def _given_confidence(
     differ = (1 + (spread(null) >= spread(found)).sum()) / (1 + n_draws)
     return pd.DataFrame({"expected": null.mean(0), "p given confidence": p, "holm": _holm(p)}), float(differ)
 
-# %% ../nbs/08c_study.ipynb #fdd20938
+# %% ../nbs/08c_study.ipynb #d47670a8
 def _holm(p:np.ndarray)->np.ndarray:
     "p-values corrected for their number ([Holm 1979](https://www.jstor.org/stable/4615733))."
     order = np.argsort(p, kind="stable")
@@ -267,7 +267,7 @@ def tables(self:PatternStudy)->dict[str, pd.DataFrame]:
                                                  self.train.x)
     return tables
 
-# %% ../nbs/08c_study.ipynb #dcdde74e
+# %% ../nbs/08c_study.ipynb #3491f017
 def _why_tables(study:PatternStudy)->dict[str, pd.DataFrame]:
     "Who is unsure, islands, prototypes of all inputs, parts, and the real samples and errors that these lead to."
     metric, space = study.patterns.clustering.metric, study.patterns.embeddings
@@ -333,7 +333,7 @@ def study_patterns(
     """From a model and inputs that may be ambiguous to reasons, patterns, prototypes, explanations and real samples.
 
     Judges are best trained on all classes: pass samples of all of them where the model knows only two. Raises
-    `ValueError` when no input is ambiguous, or too few for the settings; the message says what to change.
+    `ValueError` when no input is ambiguous, too few for the settings, or all are alike; the message says what to do.
     """
     made = inputs if isinstance(inputs, BoundarySet) else None
     if made is not None: inputs = generated_samples(made.images, train)
@@ -342,11 +342,12 @@ def study_patterns(
     for part in scores: check_choice(part, ("train", "test"), "part of scores")
     considered, (inputs, probs, kept) = len(inputs), _keep_ambiguous(model, inputs, options.tau, device)
     embeddings = predict_embeddings(model, inputs, device=device)
+    real = {part: _see(model, samples, scores.get(part, {}), device)
+            for part, samples in (("train", train), ("test", test))}
+    if alarm := _collapse(embeddings, real["train"].embeddings): raise ValueError(alarm)
     patterns, search = _find(embeddings, clustering, options, seed, progress)
     space = patterns.reduced if options.prototypes_in == "reduced" else patterns.space
     chosen = choose_prototypes(space, patterns.labels, options.prototype, options.per_cluster, seed)
-    real = {part: _see(model, samples, scores.get(part, {}), device)
-            for part, samples in (("train", train), ("test", test))}
     near = [seen.nearest(embeddings[chosen[:, 0]], options.n_nearest, clustering.metric).assign(part=part)
             for part, seen in real.items()]
     regions, inside = _regions(patterns, real["test"], options.share)
@@ -377,7 +378,7 @@ def _keep_ambiguous(model:nn.Module, inputs:Samples, tau:float, device)->tuple[S
                      f"{_top_two(probs).min() / 2:.2f} from a tie. Raise tau, give more inputs, or train the generator "
                      "with a larger weight on confusion (alpha)")
 
-# %% ../nbs/08c_study.ipynb #606d3443
+# %% ../nbs/08c_study.ipynb #63af0ae3
 def _why(judges, inputs:Samples, probs, embeddings, train:Samples, latent:dict, options, seed, device)->tuple:
     "Judge's table, islands, parts, and prototypes of all inputs with the variance that they explain."
     judges = _as_judges(judges, train, seed, device)
@@ -395,7 +396,7 @@ def _why(judges, inputs:Samples, probs, embeddings, train:Samples, latent:dict, 
                        n_nulls=options.n_nulls, seed=seed, device=device)
     return judged, islands, parts, cover, explained
 
-# %% ../nbs/08c_study.ipynb #265a50ee
+# %% ../nbs/08c_study.ipynb #c3666865
 def _as_judges(judges, train:Samples, seed:int, device)->list[nn.Module]:
     "Judges as given, or trained on given samples or on those of the model."
     if judges is None or isinstance(judges, Samples):
@@ -403,7 +404,7 @@ def _as_judges(judges, train:Samples, seed:int, device)->list[nn.Module]:
         return _train_judges(train if judges is None else judges, seed=seed, device=device)
     return [judges] if isinstance(judges, nn.Module) else list(judges)
 
-# %% ../nbs/08c_study.ipynb #c7eca6ef
+# %% ../nbs/08c_study.ipynb #7d86ea38
 def _common_pair(probs:np.ndarray, classes:Sequence[str])->tuple[tuple[str, str], np.ndarray]:
     "The two classes that most inputs lie between, in order, and the positions of these inputs."
     two = np.sort(np.argsort(-probs, axis=1, kind="stable")[:, :2], axis=1)
@@ -436,7 +437,7 @@ def _explain(model:nn.Module, prototypes:Samples, train:Samples, explainer, seed
     baselines = class_baselines(train, per_class, seed)
     return explain(model, prototypes.normalize(prototypes.x), baselines, explainer, seed=seed, device=device)
 
-# %% ../nbs/08c_study.ipynb #4eff280e
+# %% ../nbs/08c_study.ipynb #ff7c38f9
 @patch
 def against_null(
     self:PatternStudy,

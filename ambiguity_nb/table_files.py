@@ -180,6 +180,8 @@ def _labels(
         _say_alike(names)
         return y.astype(str), None
     values, codes = np.unique(y.astype(np.int64), return_inverse=True)
+    if len(values) and (values[0] != 0 or values[-1] != len(values) - 1):
+        _logger.info("labels are numbers that leave some out: %d classes, %s", len(values), values[:10].tolist())
     return codes, [str(v) for v in values]
 
 # %% ../nbs/00d_tables.ipynb #fc9a526b

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['VerdictOptions', 'Probes', 'Verdicts', 'judge_samples']
 
-# %% ../nbs/04f_verdicts.ipynb #920c783a
+# %% ../nbs/04f_verdicts.ipynb #e1d9f598
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,13 +27,13 @@ from .replay import _feed
 from .scores import Score, ScoreSet, _builder, _check_fresh, _check_run, label_probs
 from .training import Hook, Training, fit
 
-# %% ../nbs/04f_verdicts.ipynb #f6a341be
+# %% ../nbs/04f_verdicts.ipynb #e7c7079e
 _kinds = ("typical", "mislabeled", "unusual input", "ambiguous")
 
-# %% ../nbs/04f_verdicts.ipynb #7bdec98c
+# %% ../nbs/04f_verdicts.ipynb #4fa19887
 _smallest = 4000  # rows below which no kinds are told: too few probes would fit in
 
-# %% ../nbs/04f_verdicts.ipynb #6f580a3c
+# %% ../nbs/04f_verdicts.ipynb #e5235f19
 @dataclass(frozen=True)
 class VerdictOptions:
     "How verdicts are made. Raises `ValueError` for numbers that cannot be."
@@ -53,10 +54,10 @@ class VerdictOptions:
         for name in ("probes", "neighbors", "components"):
             if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
-# %% ../nbs/04f_verdicts.ipynb #94620306
+# %% ../nbs/04f_verdicts.ipynb #eb6e86d3
 _own = _HardnessTypes("probe")
 
-# %% ../nbs/04f_verdicts.ipynb #5e6b7f45
+# %% ../nbs/04f_verdicts.ipynb #71f593cb
 @_own.register("turned", group="atypical", tables=False)
 @_of_images
 def _turned(x:np.ndarray, severity, rng:np.random.Generator)->np.ndarray:
@@ -67,27 +68,27 @@ def _turned(x:np.ndarray, severity, rng:np.random.Generator)->np.ndarray:
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(torch.from_numpy(x), grid, padding_mode="border", align_corners=False).numpy()
 
-# %% ../nbs/04f_verdicts.ipynb #dbef199f
+# %% ../nbs/04f_verdicts.ipynb #2d5946e0
 def _windows(x:torch.Tensor, share:float, pool:Callable)->torch.Tensor:
     "A pooling over square windows of a share of the width, of the same size as the image."
     side = max(3, round(x.shape[3] * share) | 1)
     return pool(F.pad(x, [side // 2] * 4, "replicate"), side, 1)
 
-# %% ../nbs/04f_verdicts.ipynb #bf902c96
+# %% ../nbs/04f_verdicts.ipynb #c419a716
 @_own.register("blurred", group="near OoD", tables=False)
 @_of_images
 def _blurred(x:np.ndarray, severity, rng)->np.ndarray:
     "Images averaged twice over windows of a sixth of their width."
     return _windows(_windows(torch.from_numpy(x), 1 / 6, F.avg_pool2d), 1 / 6, F.avg_pool2d).numpy()
 
-# %% ../nbs/04f_verdicts.ipynb #9ebfd986
+# %% ../nbs/04f_verdicts.ipynb #ea8e30b4
 @_own.register("inverted", group="near OoD", tables=False)
 @_of_images
 def _inverted(x:np.ndarray, severity, rng)->np.ndarray:
     "Negatives."
     return 1 - x
 
-# %% ../nbs/04f_verdicts.ipynb #fb1e613e
+# %% ../nbs/04f_verdicts.ipynb #e4184e96
 @_own.register("shuffled", group="near OoD", tables=False)
 @_of_images
 def _shuffled(x:np.ndarray, severity, rng)->np.ndarray:
@@ -101,28 +102,28 @@ def _shuffled(x:np.ndarray, severity, rng)->np.ndarray:
         for place, origin in zip(quarters, order, strict=True): new[place] = old[quarters[origin]]
     return out
 
-# %% ../nbs/04f_verdicts.ipynb #1110060c
+# %% ../nbs/04f_verdicts.ipynb #a0935c15
 @_own.register("thickened", group="atypical", tables=False)
 @_of_images
 def _thickened(x:np.ndarray, severity, rng)->np.ndarray:
     "The brightest of the pixels around each pixel."
     return _windows(torch.from_numpy(x), 1 / 9, F.max_pool2d).numpy()
 
-# %% ../nbs/04f_verdicts.ipynb #4a700f98
+# %% ../nbs/04f_verdicts.ipynb #288ae166
 @_own.register("thinned", group="atypical", tables=False)
 @_of_images
 def _thinned(x:np.ndarray, severity, rng)->np.ndarray:
     "The darkest of the pixels around each pixel."
     return 1 - _windows(1 - torch.from_numpy(x), 1 / 9, F.max_pool2d).numpy()
 
-# %% ../nbs/04f_verdicts.ipynb #652b6b68
+# %% ../nbs/04f_verdicts.ipynb #8f91a8d2
 def _column_groups(samples:Samples)->list[np.ndarray]:
     "Columns of a table that belong together: the values of a category (`column=value`), else single ones."
     names = samples.features or [str(i) for i in range(samples.shape[0])]
     of = [name.split("=")[0] if "=" in name else name for name in names]
     return list(pd.Series(range(len(of))).groupby(of).indices.values())
 
-# %% ../nbs/04f_verdicts.ipynb #c48de217
+# %% ../nbs/04f_verdicts.ipynb #1eeb79d6
 def _whole(samples:Samples, x:np.ndarray)->np.ndarray:
     "Table rows in which every category has one value, and every column of two values one of them."
     x = x.copy()
@@ -134,7 +135,7 @@ def _whole(samples:Samples, x:np.ndarray)->np.ndarray:
             x[:, columns] = np.where(x[:, columns] > values.mean(), values[1], values[0])
     return x
 
-# %% ../nbs/04f_verdicts.ipynb #1acb678f
+# %% ../nbs/04f_verdicts.ipynb #98b1d762
 @_own.register("other columns", group="near OoD", images=False)
 def _other_columns(samples, rows, rng, severity)->np.ndarray:
     "Table rows whose columns each come from another row, so that no two belong together."
@@ -143,7 +144,7 @@ def _other_columns(samples, rows, rng, severity)->np.ndarray:
         x[:, columns] = samples.x[rng.integers(len(samples), size=len(rows))][:, columns]
     return x
 
-# %% ../nbs/04f_verdicts.ipynb #ed9ea5da
+# %% ../nbs/04f_verdicts.ipynb #1e2c4b73
 @_own.register("other units", group="near OoD", images=False)
 def _other_units(samples, rows, rng, severity)->np.ndarray:
     "Table rows with a third of the columns ten times as far from their mean."
@@ -151,31 +152,33 @@ def _other_units(samples, rows, rng, severity)->np.ndarray:
     far = samples.shift + 10 * (samples.x[rows] - samples.shift)
     return np.where(moved, far, samples.x[rows]).astype(samples.x.dtype)
 
-# %% ../nbs/04f_verdicts.ipynb #552d7f72
+# %% ../nbs/04f_verdicts.ipynb #754c3d2f
 @_own.register("one half turned over", group="atypical", images=False)
 def _mirrored(samples, rows, rng, severity)->np.ndarray:
     "Table rows with half of their columns mirrored at the mean."
     moved = rng.random((len(rows), samples.shape[0])) < 1 / 2
     return np.where(moved, 2 * samples.shift - samples.x[rows], samples.x[rows]).astype(samples.x.dtype)
 
-# %% ../nbs/04f_verdicts.ipynb #13e552fe
-_own.register("at the boundary", group="ambiguous", severity=.5)(
-    lambda samples, rows, rng, severity: _ambiguous(samples, rows, rng, severity))
+# %% ../nbs/04f_verdicts.ipynb #e379eba1
+@_own.register("at the boundary", group="ambiguous", severity=.5)
+def _at_boundary(samples, rows, rng, severity)->np.ndarray:
+    "Mixtures of two samples where a linear model cannot decide."
+    return _ambiguous(samples, rows, rng, severity)
 
-# %% ../nbs/04f_verdicts.ipynb #37855eed
+# %% ../nbs/04f_verdicts.ipynb #4a6bd5aa
 def _mixed(samples:Samples, rows:np.ndarray, rng, weight:np.ndarray)->np.ndarray:
     "Samples and near ones of other classes, mixed by a weight [R, ...]; unchanged where none of 16 has another class."
     partner = _partners(samples, rows, rng)
     other = (samples.y[partner] != samples.y[rows]).reshape(-1, *[1] * (samples.x.ndim - 1))
     return _blend(samples.x[rows], samples.x[partner], np.where(other, weight, 0))
 
-# %% ../nbs/04f_verdicts.ipynb #0308e165
+# %% ../nbs/04f_verdicts.ipynb #365405a1
 @_own.register("half of each", group="ambiguous")
 def _even_mix(samples, rows, rng, severity)->np.ndarray:
     "The mean of two samples of different classes."
     return _mixed(samples, rows, rng, np.full((len(rows), *[1] * (samples.x.ndim - 1)), .5))
 
-# %% ../nbs/04f_verdicts.ipynb #21054943
+# %% ../nbs/04f_verdicts.ipynb #753cf18f
 @_own.register("side by side", group="ambiguous")
 def _sides(samples, rows, rng, severity)->np.ndarray:
     "One part of a sample and the other part of one of another class: sides of an image, columns of a table."
@@ -187,16 +190,16 @@ def _sides(samples, rows, rng, severity)->np.ndarray:
     angle = rng.uniform(0, 2 * np.pi, (len(rows), 1, 1, 1))
     return _mixed(samples, rows, rng, 1 / (1 + np.exp(-8 * (np.cos(angle) * right + np.sin(angle) * down[:, None]))))
 
-# %% ../nbs/04f_verdicts.ipynb #afe0b71b
+# %% ../nbs/04f_verdicts.ipynb #1ae61486
 _borrowed = {"uniform": None, "asymmetric": None, "instance": None, "id_covariate": .25, "ood_covariate": None,
              "far_ood": None, "crop_shift": None, "zoom_shift": None, "atypical": None}  # types of 01, and severities
 
-# %% ../nbs/04f_verdicts.ipynb #feb26029
+# %% ../nbs/04f_verdicts.ipynb #221d1454
 def _kind_of(made:Callable)->str:
     "The kind that a hardness type is a probe of."
     return made.group if made.group in ("mislabeled", "ambiguous") else "unusual input"
 
-# %% ../nbs/04f_verdicts.ipynb #068108f7
+# %% ../nbs/04f_verdicts.ipynb #d1996843
 def _generators(samples:Samples, wanted:Sequence)->dict[str, tuple[Callable, float|None]]:
     "Hardness types to plant and their severities, by name; those that do not apply to such samples are left out."
     found = [_own[w] if w in list(_own) else HARDNESS_TYPES.resolve(w) for w in wanted]
@@ -206,7 +209,7 @@ def _generators(samples:Samples, wanted:Sequence)->dict[str, tuple[Callable, flo
         types |= {name: (made, None) for name, made in _own.items()}
     return {name: (made, severity) for name, (made, severity) in types.items() if _applies(made, samples)}
 
-# %% ../nbs/04f_verdicts.ipynb #93e16234
+# %% ../nbs/04f_verdicts.ipynb #7f00d044
 @dataclass(eq=False, repr=False)
 class _Run:
     "Samples to train on, some of which are probes, and what watches the training."
@@ -229,7 +232,7 @@ class _Run:
         self.scores.start(len(self.samples), self.samples.n_classes, len(logits), self.samples.ids)
         for stage in logits: _feed(self.scores, stage, self.samples.y, embeddings, probs)
 
-# %% ../nbs/04f_verdicts.ipynb #8762e2de
+# %% ../nbs/04f_verdicts.ipynb #43571ed5
 def _plant(samples:Samples, hosts:np.ndarray, options:VerdictOptions, n:int, seed:int)->tuple[_Run, dict[str, str]]:
     "Probes in place of `n` of the hosts for each kind, and which generators could not be used and why."
     x, y, names = np.array(samples.x), samples.y.copy(), np.full(len(samples), "", object)
@@ -246,7 +249,7 @@ def _plant(samples:Samples, hosts:np.ndarray, options:VerdictOptions, n:int, see
         names[hosts[rows]], kinds[hosts[rows]] = name, _kinds.index(kind)
     return _Run(samples.replace(x=x, y=y), names.astype(str), kinds, _watch()), left_out
 
-# %% ../nbs/04f_verdicts.ipynb #da98525b
+# %% ../nbs/04f_verdicts.ipynb #0503dbbf
 def _probes_of(part:Samples, free:np.ndarray, made:Callable, severity, n:int, seed:int)->tuple[np.ndarray, np.ndarray]:
     "Positions of `n` free hosts and what a type makes of them; categories of tables stay whole."
     plan = replace(_plan(part, made, .5, severity, {}), n=n)
@@ -257,7 +260,7 @@ def _probes_of(part:Samples, free:np.ndarray, made:Callable, severity, n:int, se
     changed = (values != part.x[rows]).any(1)
     return rows[changed], values[changed]
 
-# %% ../nbs/04f_verdicts.ipynb #b7486297
+# %% ../nbs/04f_verdicts.ipynb #4c6af082
 class Probes:
     """Probes planted in a data set twice, in place of different rows, for `judge_samples` or a loop of your own.
 
@@ -283,7 +286,7 @@ class Probes:
         self.runs = tuple(run for run, _ in planted)
         for _, left_out in planted: self.left_out |= left_out
 
-# %% ../nbs/04f_verdicts.ipynb #944c0ad5
+# %% ../nbs/04f_verdicts.ipynb #80136b5f
 def _positions(samples:Samples, ids:Sequence)->np.ndarray:
     "Where rows are, by their ids."
     found = pd.Index(samples.ids).get_indexer(list(ids))
@@ -293,7 +296,7 @@ def _positions(samples:Samples, ids:Sequence)->np.ndarray:
                          f"{lost[0]!r}; `reviewed` takes ids of the samples, not positions")
     return found
 
-# %% ../nbs/04f_verdicts.ipynb #a7e90359
+# %% ../nbs/04f_verdicts.ipynb #e3d07d8a
 class _Dynamics(Score):
     "What a verdict needs of a training: predictions early, late and on average, and the last embedding."
     name, needs, harder, top = "dynamics", ("eval", "embeddings"), "low", 1
@@ -320,19 +323,19 @@ class _Dynamics(Score):
         self.embeddings[index] = features
 
     def values(self):
-        "Mean probability of each class's largest; NaN before the first epoch."
+        "Probability of the label after the last epoch; NaN before the first."
         return torch.where(self.presented > 0, self.last[:, 0], torch.nan).double().numpy()
 
-# %% ../nbs/04f_verdicts.ipynb #2da186c6
+# %% ../nbs/04f_verdicts.ipynb #d5dbd78a
 def _watch()->ScoreSet:
     "AUM and the dynamics, sharing one evaluation pass."
     return ScoreSet(["aum", _Dynamics])
 
-# %% ../nbs/04f_verdicts.ipynb #b16966b1
+# %% ../nbs/04f_verdicts.ipynb #d4de355c
 _features = ("p(label) early", "entropy early", "p(other) early", "p(label) late", "entropy late", "p(other) late",
              "AUM", "agreement, embedding", "distance, input", "agreement, input", "residual, input", "norm, input")
 
-# %% ../nbs/04f_verdicts.ipynb #e5cca3f4
+# %% ../nbs/04f_verdicts.ipynb #90e65a8e
 def _flat(samples:Samples, x:np.ndarray)->np.ndarray: # [B, D] float32
     "Inputs as rows of numbers; images averaged to at most 32 pixels a side."
     x = samples.normalize(np.asarray(x))
@@ -340,7 +343,7 @@ def _flat(samples:Samples, x:np.ndarray)->np.ndarray: # [B, D] float32
         x = F.adaptive_avg_pool2d(x, [min(32, side) for side in samples.shape[1:]])
     return x.flatten(1).numpy()
 
-# %% ../nbs/04f_verdicts.ipynb #163a0154
+# %% ../nbs/04f_verdicts.ipynb #386b1f32
 class _InputSpace:
     "Principal components of the user's inputs."
 
@@ -362,7 +365,7 @@ class _InputSpace:
             sizes.append(np.stack([np.sqrt(rest.clip(0)), np.linalg.norm(rows, axis=1)], 1))
         return tuple(torch.from_numpy(np.concatenate(v)).float() for v in (placed, sizes))
 
-# %% ../nbs/04f_verdicts.ipynb #500cd134
+# %% ../nbs/04f_verdicts.ipynb #23730025
 def _nearest(
     x:torch.Tensor, # [N, D]
     among:torch.Tensor, # [M] positions in `x` of those that may be neighbors, all the user's own
@@ -382,7 +385,7 @@ def _nearest(
         far.append(values.clamp_min(0).sqrt().mean(1))
     return torch.cat(found), torch.cat(far)
 
-# %% ../nbs/04f_verdicts.ipynb #1d2e77f8
+# %% ../nbs/04f_verdicts.ipynb #7d1270f4
 def _measure(run:_Run, space:_InputSpace, own:tuple, among:torch.Tensor, k:int)->tuple[np.ndarray, torch.Tensor]:
     "The twelve features of every row in a run, [N, 12], and the neighbors in the last embedding, [N, k]."
     seen, hosts, y = run.scores["dynamics"], np.flatnonzero(~run.own), torch.from_numpy(run.samples.y)
@@ -396,7 +399,7 @@ def _measure(run:_Run, space:_InputSpace, own:tuple, among:torch.Tensor, k:int)-
                agreement[0], distance, agreement[1], *sizes.T]
     return torch.stack([c.float() for c in columns], 1).numpy(), near
 
-# %% ../nbs/04f_verdicts.ipynb #17611f35
+# %% ../nbs/04f_verdicts.ipynb #c94ea7f0
 def _compare(probes:Probes)->tuple[list[np.ndarray], list[torch.Tensor]]:
     "The features of every row in each run, and its neighbors among at most 10,000 rows that are the user's in both."
     samples, options, rng = probes.samples, probes.options, np.random.default_rng(probes.seed)
@@ -407,7 +410,7 @@ def _compare(probes:Probes)->tuple[list[np.ndarray], list[torch.Tensor]]:
     measured = [_measure(run, space, placed, among, options.neighbors) for run in probes.runs]
     return [features for features, _ in measured], [near for _, near in measured]
 
-# %% ../nbs/04f_verdicts.ipynb #b2adb3c0
+# %% ../nbs/04f_verdicts.ipynb #7861822e
 @dataclass(eq=False)
 class _Records:
     "Every row of both runs, as the judge sees them."
@@ -423,7 +426,7 @@ class _Records:
         "Which records are of the user's rows, [M] bool."
         return self.kinds == 0
 
-# %% ../nbs/04f_verdicts.ipynb #b31fc29e
+# %% ../nbs/04f_verdicts.ipynb #43db4672
 def _records_of(runs:Sequence[_Run], features:Sequence[np.ndarray], seed:int)->_Records:
     "The rows of both runs, one below the other."
     n = len(runs[0].kinds)
@@ -432,12 +435,13 @@ def _records_of(runs:Sequence[_Run], features:Sequence[np.ndarray], seed:int)->_
     rows, of_run = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
     return _Records(np.concatenate(features), kinds, names, rows, of_run, np.tile(folds, 2))
 
-# %% ../nbs/04f_verdicts.ipynb #6f2411a6
+# %% ../nbs/04f_verdicts.ipynb #407621f6
 class _Sorter:
     "Tells kinds apart by features: the mean log-probabilities of gradient boosting and of a logistic regression."
 
     def __init__(self, x:np.ndarray, kinds:np.ndarray):
         from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         typical = x[kinds == 0]
@@ -446,7 +450,10 @@ class _Sorter:
         self.trees = HistGradientBoostingClassifier(
             max_iter=30, learning_rate=.2, max_leaf_nodes=8, max_bins=32, min_samples_leaf=10, l2_regularization=1.,
             class_weight="balanced", early_stopping=False, random_state=0).fit(x, kinds)
-        self.line = LogisticRegression(C=.3, class_weight="balanced", max_iter=300).fit(self._curved(x), kinds)
+        self.line = LogisticRegression(C=.3, class_weight="balanced", max_iter=300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)                 # what is left to gain is little
+            self.line.fit(self._curved(x), kinds)
 
     def _curved(self, x:np.ndarray)->np.ndarray:
         "Features in units of their spread among typical rows, large ones on a log scale, and their squares."
@@ -461,7 +468,7 @@ class _Sorter:
         out[:, self.trees.classes_] = np.log(both.clip(1e-5)).mean(0)
         return out
 
-# %% ../nbs/04f_verdicts.ipynb #8bebda1e
+# %% ../nbs/04f_verdicts.ipynb #cfee076a
 def _calibrate(log_probs:np.ndarray, kinds:np.ndarray, weight:np.ndarray)->Callable[[np.ndarray], np.ndarray]:
     "A function from log-probabilities [M, 4] to probabilities, kinds equally frequent; fitted on rows of known kinds."
     from sklearn.linear_model import LogisticRegression
@@ -475,7 +482,7 @@ def _calibrate(log_probs:np.ndarray, kinds:np.ndarray, weight:np.ndarray)->Calla
         return out
     return calibrated
 
-# %% ../nbs/04f_verdicts.ipynb #d764b125
+# %% ../nbs/04f_verdicts.ipynb #ef69bc7f
 def _cross_fit(records:_Records, learned:np.ndarray, weight:np.ndarray)->tuple[np.ndarray, np.ndarray]: # [M, 4] each
     "Calibrated probabilities of all records, and log-probabilities before that, each by what has not seen its row."
     log_probs, probs = np.zeros((len(learned), len(_kinds))), np.zeros((len(learned), len(_kinds)))
@@ -489,25 +496,25 @@ def _cross_fit(records:_Records, learned:np.ndarray, weight:np.ndarray)->tuple[n
         probs[inside] = _calibrate(log_probs[rest], records.kinds[rest], weight[rest])(log_probs[inside])
     return probs, log_probs
 
-# %% ../nbs/04f_verdicts.ipynb #d252c4ad
+# %% ../nbs/04f_verdicts.ipynb #bee25466
 def _weighed(probs:np.ndarray, shares:np.ndarray)->np.ndarray:
     "Probabilities where kinds are not equally frequent."
     weighed = probs * shares
     return weighed / weighed.sum(-1, keepdims=True)
 
-# %% ../nbs/04f_verdicts.ipynb #1fdc7cf0
+# %% ../nbs/04f_verdicts.ipynb #8a66c768
 def _prior(wrong:float, assumed:float)->np.ndarray: # [4]
     "Shares of the kinds, when so many labels are wrong."
     return np.array([1 - wrong - 2 * assumed, wrong, assumed, assumed])
 
-# %% ../nbs/04f_verdicts.ipynb #1b64658f
+# %% ../nbs/04f_verdicts.ipynb #a7d14d5d
 def _share_wrong(probs:np.ndarray, records:_Records, before:float, assumed:float)->float: # `assumed` and more
     "Share of rows called mislabeled, divided by that of planted wrong labels."
     called = _weighed(probs, _prior(before, assumed))[:, 1] >= .5
     hits = pd.Series(called[records.kinds == 1]).groupby(records.generators[records.kinds == 1]).mean()
     return float(np.clip(called[records.own].mean() / max(hits.mean(), .05), assumed, .6))
 
-# %% ../nbs/04f_verdicts.ipynb #c13eb0b7
+# %% ../nbs/04f_verdicts.ipynb #65cadd59
 def _learn(records:_Records, typical:np.ndarray, assumed:float, rounds:int=4)->tuple[np.ndarray, dict]:
     """Cross-fitted probabilities [M, 4] of kinds that are equally frequent, and what they come from.
 
@@ -526,7 +533,7 @@ def _learn(records:_Records, typical:np.ndarray, assumed:float, rounds:int=4)->t
         weight = np.where(records.own, typical * (1 - weighed) if soft else learned, 1.)
     return probs, fit
 
-# %% ../nbs/04f_verdicts.ipynb #e7492eab
+# %% ../nbs/04f_verdicts.ipynb #e0d39499
 def _by_row(records:_Records, probs:np.ndarray, n:int)->np.ndarray: # [n, 4]
     "The mean of log-probabilities over the runs in which a row was no probe."
     total = np.zeros((n, len(_kinds)))
@@ -534,7 +541,7 @@ def _by_row(records:_Records, probs:np.ndarray, n:int)->np.ndarray: # [n, 4]
     total /= np.bincount(records.rows[records.own], minlength=n)[:, None]
     return _weighed(np.exp(total), np.ones(len(_kinds)))
 
-# %% ../nbs/04f_verdicts.ipynb #0c92dc70
+# %% ../nbs/04f_verdicts.ipynb #d6350bef
 def _typical(records:_Records, reviewed:np.ndarray, seed:int)->np.ndarray: # [M] bool
     "Records that stand for typical rows: 200 or more that were reviewed, else 1,500 of each run at random."
     if len(reviewed) >= 200: return records.own & np.isin(records.rows, reviewed)
@@ -542,10 +549,10 @@ def _typical(records:_Records, reviewed:np.ndarray, seed:int)->np.ndarray: # [M]
     for run in (0, 1): chosen[rng.permutation(np.flatnonzero(records.own & (records.runs == run)))[:1500]] = True
     return chosen
 
-# %% ../nbs/04f_verdicts.ipynb #3d5e7b8f
+# %% ../nbs/04f_verdicts.ipynb #716b893e
 _doubled = 2  # times that doubt about a wrong label counts: the judge has not met the rows it took out as typical ones
 
-# %% ../nbs/04f_verdicts.ipynb #35d3916f
+# %% ../nbs/04f_verdicts.ipynb #9a003a9a
 def _cut(posterior:np.ndarray, false_alarms:float)->float:
     "The largest probability of `typical` that a hard sample may have, so that few typical ones are among them."
     hard = posterior[(posterior[:, 0] < .5) & (posterior[:, 1:].max(1) >= .5)]
@@ -554,14 +561,14 @@ def _cut(posterior:np.ndarray, false_alarms:float)->float:
     within = np.flatnonzero(expected <= false_alarms * len(posterior))
     return float(hard[within[-1], 0]) if len(within) else 0.
 
-# %% ../nbs/04f_verdicts.ipynb #0324c98b
+# %% ../nbs/04f_verdicts.ipynb #f5ab8c81
 def _decide(posterior:np.ndarray, cut:float, shown:Sequence[bool]=(True,) * 4)->np.ndarray: # [M] int, -1 = unsure
     "The kind of every row: a hard one only where it is clear and shown; unsure where typical is not likely either."
     hard = 1 + posterior[:, 1:].argmax(1)
     clear = (posterior[:, 0] <= cut) & (posterior.max(1) >= .5) & (posterior[:, 0] < .5) & np.asarray(shown)[hard]
     return np.where(clear, hard, np.where(posterior[:, 0] >= .5, 0, -1))
 
-# %% ../nbs/04f_verdicts.ipynb #7cec9fb5
+# %% ../nbs/04f_verdicts.ipynb #c1efc18b
 def _without_generator(records:_Records, fit:dict)->np.ndarray: # [M, 4]
     "Probabilities of every probe by a judge that has not met its generator; NaN for the user's rows."
     probs, weight = np.full((len(records.rows), len(_kinds)), np.nan), fit["weight"]
@@ -573,7 +580,7 @@ def _without_generator(records:_Records, fit:dict)->np.ndarray: # [M, 4]
         probs[out] = calibrated(sorter.log_probs(records.x[out]))
     return probs
 
-# %% ../nbs/04f_verdicts.ipynb #2d4fea49
+# %% ../nbs/04f_verdicts.ipynb #6639d562
 def _best_single(x:np.ndarray, positive:np.ndarray)->tuple[str, float]: # a feature, and its average precision
     "The feature that alone ranks a kind best, high or low end first."
     from sklearn.metrics import average_precision_score
@@ -583,12 +590,18 @@ def _best_single(x:np.ndarray, positive:np.ndarray)->tuple[str, float]: # a feat
     (name, _), best = max(both.items(), key=lambda item: item[1])
     return name, float(best)
 
-# %% ../nbs/04f_verdicts.ipynb #f4a6ec2f
-def _test_kind(kind:int, records:_Records, probs:np.ndarray, blind:np.ndarray, fit:dict, shares, cut:float)->dict:
+# %% ../nbs/04f_verdicts.ipynb #3aad18fa
+def _without_input(records:_Records, fit:dict)->np.ndarray: # [M, 4]
+    "Probabilities from the training and its neighbors only, without what the input alone tells."
+    kept = [i for i, name in enumerate(_features) if name not in ("distance, input", "residual, input", "norm, input")]
+    return _cross_fit(replace(records, x=records.x[:, kept]), fit["learned"], fit["weight"])[0]
+
+# %% ../nbs/04f_verdicts.ipynb #b0ed6dfe
+def _test_kind(kind:int, records:_Records, judged:Sequence[np.ndarray], fit:dict, shares, cut:float)->dict:
     "A row of the self-test."
     from sklearn.metrics import average_precision_score
 
-    mine, learned = records.kinds == kind, fit["learned"]
+    mine, learned, (probs, blind, inside) = records.kinds == kind, fit["learned"], judged
     called = _decide(_weighed(probs, shares), cut) == kind
     found = pd.Series(_decide(_weighed(blind[mine], shares), cut) == kind).groupby(records.generators[mine]).mean()
     ranked, blindly = probs[learned, kind], np.where(mine, blind[:, kind], probs[:, kind])[learned]
@@ -598,10 +611,11 @@ def _test_kind(kind:int, records:_Records, probs:np.ndarray, blind:np.ndarray, f
             "precision": called[mine].sum() / max(called[learned].sum(), 1),
             "average precision": average_precision_score(mine[learned], ranked),
             "average precision, left out": average_precision_score(mine[learned], blindly),
+            "average precision, no input": average_precision_score(mine[learned], inside[learned, kind]),
             "best single score": single, "its average precision": single_precision}
 
-# %% ../nbs/04f_verdicts.ipynb #51ff702e
-def _why_withdrawn(test:Mapping)->str: # "" where the kind is shown
+# %% ../nbs/04f_verdicts.ipynb #ea9005f8
+def _why_withdrawn(kind:str, test:Mapping)->str: # "" where the kind is shown
     "What the self-test says against a kind."
     if test["recall, left out"] < .5:
         return (f"of probes whose generator was left out only {test['recall, left out']:.0%} are found "
@@ -609,18 +623,21 @@ def _why_withdrawn(test:Mapping)->str: # "" where the kind is shown
     if test["average precision"] <= test["its average precision"]:
         return (f"its average precision, {test['average precision']:.3f}, does not beat that of "
                 f"{test['best single score']!r} alone, {test['its average precision']:.3f}")
+    if kind != "unusual input" and test["average precision, no input"] < .5:
+        return ("its probes are told by how the input looks, as things that were made: from the training alone its "
+                f"average precision is {test['average precision, no input']:.2f} (half is asked for)")
     return ""
 
-# %% ../nbs/04f_verdicts.ipynb #ce13b0b6
+# %% ../nbs/04f_verdicts.ipynb #0e3044b2
 def _self_test(records:_Records, probs:np.ndarray, fit:dict, shares:np.ndarray, cut:float)->pd.DataFrame: # by kind
     "Every kind that was planted, judged with its generators known and unknown, and whether it is shown."
-    blind = _without_generator(records, fit)
+    judged = probs, _without_generator(records, fit), _without_input(records, fit)
     planted = [k for k in (1, 2, 3) if (records.kinds == k).any()]
-    rows = {_kinds[k]: _test_kind(k, records, probs, blind, fit, shares, cut) for k in planted}
-    for row in rows.values(): row |= {"shown": not _why_withdrawn(row), "why": _why_withdrawn(row)}
+    rows = {_kinds[k]: _test_kind(k, records, judged, fit, shares, cut) for k in planted}
+    for kind, row in rows.items(): row |= {"why": _why_withdrawn(kind, row), "shown": not _why_withdrawn(kind, row)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
 
-# %% ../nbs/04f_verdicts.ipynb #3a371d0e
+# %% ../nbs/04f_verdicts.ipynb #754f9c0a
 def _reliability(probs:np.ndarray, kinds:np.ndarray, bins:int=10)->pd.DataFrame: # by bin
     "How often the most probable kind is right, rows weighted so that kinds are equally frequent."
     weight = 1 / np.bincount(kinds, minlength=len(_kinds)).clip(1)[kinds]
@@ -630,7 +647,7 @@ def _reliability(probs:np.ndarray, kinds:np.ndarray, bins:int=10)->pd.DataFrame:
     return pd.DataFrame({"said": table["said"] / table["weight"], "found": table["found"] / table["weight"],
                          "share": table["weight"] / weight.sum()}).rename_axis("bin")
 
-# %% ../nbs/04f_verdicts.ipynb #9eaac20d
+# %% ../nbs/04f_verdicts.ipynb #3345bde0
 def _count_wrong(wrong:np.ndarray, records:_Records, false_alarms:float, seed:int)->np.ndarray: # [400] shares
     "Shares of wrong labels: draws of a run, a generator that the true errors are like, rows, probes and false alarms."
     rng, draws, called = np.random.default_rng(seed), [], wrong >= .5                  # probability of mislabeled [M]
@@ -645,7 +662,7 @@ def _count_wrong(wrong:np.ndarray, records:_Records, false_alarms:float, seed:in
         draws.append((found - alarms) / max(hit - alarms, .05))
     return np.clip(draws, 0, 1)
 
-# %% ../nbs/04f_verdicts.ipynb #214b31a7
+# %% ../nbs/04f_verdicts.ipynb #a5067f66
 def _p_values(suspicion:np.ndarray, right:np.ndarray)->np.ndarray: # [N]
     "Weighted conformal p-values of `this label is right`: rows at least as suspicious, as far as their labels are."
     order = np.argsort(-suspicion, kind="stable")
@@ -653,7 +670,7 @@ def _p_values(suspicion:np.ndarray, right:np.ndarray)->np.ndarray: # [N]
     p[order] = (1 + right[order].cumsum()) / (1 + right.sum())
     return p
 
-# %% ../nbs/04f_verdicts.ipynb #d896562b
+# %% ../nbs/04f_verdicts.ipynb #b1e3f00d
 def _rejected(p:np.ndarray, n_right:float, rate:float)->np.ndarray: # [N] bool
     "Benjamini and Hochberg's choice, for so many labels that are right."
     order = np.argsort(p, kind="stable")
@@ -662,7 +679,7 @@ def _rejected(p:np.ndarray, n_right:float, rate:float)->np.ndarray: # [N] bool
     if len(below): chosen[order[:below[-1] + 1]] = True
     return chosen
 
-# %% ../nbs/04f_verdicts.ipynb #8a00f625
+# %% ../nbs/04f_verdicts.ipynb #c55749ec
 def _shares(probs:np.ndarray, seed:int, draws:int=100)->pd.DataFrame: # by kind: share, low, high
     "Shares of the kinds by expectation maximization (Saerens et al. 2002), and 95 % intervals over draws of rows."
     def shares(rows):
@@ -675,7 +692,7 @@ def _shares(probs:np.ndarray, seed:int, draws:int=100)->pd.DataFrame: # by kind:
     low, high = np.quantile(drawn, [.025, .975], axis=0)
     return pd.DataFrame({"share": shares(probs), "low": low, "high": high}, pd.Index(_kinds, name="kind"))
 
-# %% ../nbs/04f_verdicts.ipynb #6a77f5ec
+# %% ../nbs/04f_verdicts.ipynb #d699f1b8
 @dataclass(eq=False)
 class _Evidence:
     "What is known of every row, averaged over the runs in which it was no probe."
@@ -686,7 +703,7 @@ class _Evidence:
     suspicion: np.ndarray # [N] mean rank of the AUM, 1 = lowest
     features: np.ndarray # [N, 12]
 
-# %% ../nbs/04f_verdicts.ipynb #1adb354f
+# %% ../nbs/04f_verdicts.ipynb #c9d39e24
 def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray], near:Sequence)->_Evidence:
     "The evidence of two runs."
     own = np.stack([run.own for run in runs])                                          # [2, N]
@@ -700,13 +717,13 @@ def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray],
     predicted = mean([(s.total / s.presented.clamp_min(1)[:, None]).numpy() for s in seen])
     return _Evidence(predicted, believed, int(seen[0].presented.max()), labels, mean(ranks), mean(features))
 
-# %% ../nbs/04f_verdicts.ipynb #40fae68a
+# %% ../nbs/04f_verdicts.ipynb #a633381d
 def _named_epochs(believed:int, n_epochs:int)->str:
     "Until when a label was predicted."
     if believed == 0: return "its label was never predicted"
     return "its label is predicted" if believed == n_epochs else f"its label was never predicted after epoch {believed}"
 
-# %% ../nbs/04f_verdicts.ipynb #afa85637
+# %% ../nbs/04f_verdicts.ipynb #35dbe507
 def _of_label(i:int, samples:Samples, evidence:_Evidence, order:np.ndarray)->str:
     "The evidence about a label."
     labels, times = np.unique(evidence.neighbors[i], return_counts=True)
@@ -715,14 +732,14 @@ def _of_label(i:int, samples:Samples, evidence:_Evidence, order:np.ndarray)->str
             f"labeled {samples.classes[labels[most]]}; the mean prediction is {samples.classes[best]} at "
             f"{evidence.predicted[i, best]:.2f}")
 
-# %% ../nbs/04f_verdicts.ipynb #573bba20
+# %% ../nbs/04f_verdicts.ipynb #3a4d8d2d
 def _of_input(i:int, ranks:np.ndarray)->str:
     "The evidence about an input, from ranks [N, 2] of its distance and residual."
     far, rest = ranks[i]
     return (f"farther from its nearest inputs than {far:.1%} of the samples; "
             f"main directions leave more of it over than of {rest:.1%}")
 
-# %% ../nbs/04f_verdicts.ipynb #b5688c1f
+# %% ../nbs/04f_verdicts.ipynb #d14adbb0
 def _reasons(samples:Samples, kinds:Sequence[str], seconds:Sequence[str], evidence:_Evidence)->list[str]:
     "A sentence for every row."
     ranks = pd.DataFrame(evidence.features[:, [8, 10]]).rank(pct=True).to_numpy()
@@ -735,7 +752,7 @@ def _reasons(samples:Samples, kinds:Sequence[str], seconds:Sequence[str], eviden
                      "unsure": f"not clearly of one kind (perhaps {second}); {label}"}.get(kind, label))
     return said
 
-# %% ../nbs/04f_verdicts.ipynb #022d4062
+# %% ../nbs/04f_verdicts.ipynb #967c35fb
 @dataclass(repr=False)
 class Verdicts(Result):
     "Which kind of hardness every sample has, and what a test with planted samples says about that."
@@ -760,7 +777,7 @@ class Verdicts(Result):
     def __repr__(self)->str:
         return f"Verdicts({self.samples.name!r}, {self.frame['kind'].value_counts().to_dict()})"
 
-# %% ../nbs/04f_verdicts.ipynb #c0c8707c
+# %% ../nbs/04f_verdicts.ipynb #9d1417f1
 @patch
 def suspects(self:Verdicts,
     rate:float|None=None, # share of right labels among them, at most, in expectation; that of the options when None
@@ -772,7 +789,7 @@ def suspects(self:Verdicts,
     order = np.argsort(-self.suspicion, kind="stable")
     return self.frame.iloc[order[chosen[order]]]
 
-# %% ../nbs/04f_verdicts.ipynb #1a83b0e2
+# %% ../nbs/04f_verdicts.ipynb #afd6d3a5
 @patch
 def top(self:Verdicts,
     kind:str, # "typical", "mislabeled", "unusual input", "ambiguous" or "unsure"
@@ -785,7 +802,7 @@ def top(self:Verdicts,
     if self.probabilities is None and kind == "mislabeled": return frame[:n]
     return frame[frame["kind"] == kind][:n]
 
-# %% ../nbs/04f_verdicts.ipynb #d3f78b75
+# %% ../nbs/04f_verdicts.ipynb #322e232e
 @patch
 def by_class(self:Verdicts)->pd.DataFrame: # by given label: number of samples, and share of each kind
     "How the kinds are spread over the classes: a class that is only rare must not be mislabeled as a whole."
@@ -793,7 +810,7 @@ def by_class(self:Verdicts)->pd.DataFrame: # by given label: number of samples, 
     order = [k for k in (*_kinds, "unsure") if k in shares]
     return shares[order].assign(samples=self.frame["given"].value_counts()).reindex(self.samples.classes).dropna()
 
-# %% ../nbs/04f_verdicts.ipynb #1d767ea6
+# %% ../nbs/04f_verdicts.ipynb #d55c1dc4
 @patch
 def show(self:Verdicts,
     kind:str, # as for `top`
@@ -807,7 +824,7 @@ def show(self:Verdicts,
     titles = {"mislabeled": top["given"] + " → " + top["suggested"], "ambiguous": pair}.get(kind, top["given"])
     return self.samples.show(self.frame.index.get_indexer(top.index), titles=list(titles), ax=ax)
 
-# %% ../nbs/04f_verdicts.ipynb #1a0ee57b
+# %% ../nbs/04f_verdicts.ipynb #cbc0eae1
 @patch
 def plot_self_test(self:Verdicts,
     ax=None, # drawn on; a new figure when None
@@ -824,7 +841,7 @@ def plot_self_test(self:Verdicts,
     ax.legend()
     return ax
 
-# %% ../nbs/04f_verdicts.ipynb #7f95c1bf
+# %% ../nbs/04f_verdicts.ipynb #f7c959d9
 @patch
 def plot_reliability(self:Verdicts,
     ax=None, # drawn on; a new figure when None
@@ -838,7 +855,7 @@ def plot_reliability(self:Verdicts,
     ax.set(xlabel="probability said", ylabel="share found", xlim=(.2, 1.02), ylim=(.2, 1.02))
     return ax
 
-# %% ../nbs/04f_verdicts.ipynb #c35c7ede
+# %% ../nbs/04f_verdicts.ipynb #3031349c
 @patch
 def _repr_html_(self:Verdicts)->str:
     import html
@@ -855,7 +872,7 @@ def _repr_html_(self:Verdicts)->str:
     said = "".join(f"<p>{html.escape(line)}</p>" for line in (*lines, *self.notes))
     return said + "".join(table.to_html() for table in tables)
 
-# %% ../nbs/04f_verdicts.ipynb #df8ef5df
+# %% ../nbs/04f_verdicts.ipynb #d902f5fb
 @patch
 def judge(self:Probes,
     cost:Mapping[str, float]|None=None, # CPU seconds so far, by what they were for
@@ -874,7 +891,7 @@ def judge(self:Probes,
     frame = _frame(self.samples, found.pop("kinds"), found["probabilities"], evidence, found.pop("p_values"))
     return Verdicts(self.samples, frame, suspicion=evidence.suspicion, cost=cost, options=self.options, **found)
 
-# %% ../nbs/04f_verdicts.ipynb #55600bad
+# %% ../nbs/04f_verdicts.ipynb #373d2377
 def _too_few(probes:Probes)->dict:
     "What can be said of fewer than 4,000 rows."
     n = len(probes.samples)
@@ -883,7 +900,7 @@ def _too_few(probes:Probes)->dict:
     nothing = dict.fromkeys(("probabilities", "self_test", "wrong_labels", "reliability", "shares"))
     return nothing | {"kinds": np.full(n, -1), "p_values": np.full(n, np.nan), "notes": (why,)}
 
-# %% ../nbs/04f_verdicts.ipynb #4ff91bc2
+# %% ../nbs/04f_verdicts.ipynb #0345076d
 def _judged(probes:Probes, records:_Records, evidence:_Evidence)->dict:
     "The judge's work: what `Verdicts` holds of it."
     options, n, known = probes.options, len(probes.samples), len(probes.reviewed) >= 200
@@ -903,12 +920,12 @@ def _judged(probes:Probes, records:_Records, evidence:_Evidence)->dict:
         "reliability": _reliability(probs[learned], records.kinds[learned]),
         "shares": _shares(balanced, probes.seed) if known else None, "notes": _notes(probes, test)}
 
-# %% ../nbs/04f_verdicts.ipynb #a48e90d0
+# %% ../nbs/04f_verdicts.ipynb #c65fa350
 def _interval(draws:np.ndarray)->pd.Series:
     "Median, and what holds 95 % of the draws."
     return pd.Series(np.quantile(draws, [.5, .025, .975]).round(), ["estimate", "low", "high"], name="wrong labels")
 
-# %% ../nbs/04f_verdicts.ipynb #380cbfe4
+# %% ../nbs/04f_verdicts.ipynb #3d6bd131
 def _notes(probes:Probes, test:pd.DataFrame)->tuple[str, ...]:
     "What is withdrawn or was left out, and why."
     withdrawn = [f"{kind!r} cannot be told apart here: {why}" for kind, why in test.loc[~test["shown"], "why"].items()]
@@ -918,7 +935,7 @@ def _notes(probes:Probes, test:pd.DataFrame)->tuple[str, ...]:
     few = 0 < len(probes.reviewed) < 200
     return (*withdrawn, *never, *without, *(["fewer than 200 reviewed rows give no shares"] if few else []))
 
-# %% ../nbs/04f_verdicts.ipynb #a618ec25
+# %% ../nbs/04f_verdicts.ipynb #acf068a3
 def _frame(samples:Samples, kinds:np.ndarray, posterior, evidence:_Evidence, p_values:np.ndarray)->pd.DataFrame:
     "The table of verdicts."
     n, names, rows = len(samples), np.array(samples.classes, object), np.arange(len(samples))
@@ -937,7 +954,7 @@ def _frame(samples:Samples, kinds:np.ndarray, posterior, evidence:_Evidence, p_v
         "p_value": p_values, "class_a": names[order[:, 0]], "class_b": names[order[:, 1]],
         "reason": _reasons(samples, words[kinds], seconds, evidence)}, pd.Index(samples.ids, name="id"))
 
-# %% ../nbs/04f_verdicts.ipynb #61dd615b
+# %% ../nbs/04f_verdicts.ipynb #bbb23cc5
 def judge_samples(
     model:str|nn.Module|Callable[[], nn.Module], # a name, a module (copied), or a function that builds one
     samples:Samples, # N samples to train on and to judge

@@ -45,7 +45,8 @@ def test_dip_against_its_definition(seed):
 
 
 def test_dip_against_the_published_program():
-    diptest = pytest.importorskip("diptest")
+    import diptest
+
     rng = np.random.default_rng(0)
     for i in range(100):
         n = rng.integers(4, 200)
@@ -336,14 +337,14 @@ def test_judges_table_counts_every_input(study):
 def test_parts_of_a_table():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 8)).astype(np.float32)
-    samples = from_arrays(x, (x[:, 0] + x[:, 1] > 0).astype(int), ("no", "yes"), features=list("abcdefgh"))
+    samples = from_arrays(x, (x[:, 0] > 0).astype(int), ("no", "yes"), features=list("abcdefgh"))
     from ambiguity_nb.models import build_model
 
     judge = build_model("tabular_mlp", samples, 0)
     fit(judge, samples, Training(10), seed=0)
     unsure = samples.subset(np.abs(predict_logits(judge, samples) @ [1, -1]).argsort()[:120])
     found = find_parts(judge, unsure, real=samples, n_nulls=9)
-    assert "less a" in found.words[0] and "less b" in found.words[0]
+    assert found.words[0].startswith("for no: less a")
     with pytest.raises(ValueError, match="table"): found.plot()
 
 

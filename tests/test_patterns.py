@@ -238,3 +238,23 @@ def test_the_better_of_several_clusterers_is_taken():
                for c in ("kmeans", "hdbscan")]
         both = search_patterns(x, Clustering(clusterer="kmeans,hdbscan", metric="euclidean"), **how)
     assert both.score == pytest.approx(max(one)) and set(both.frame["clusterer"]) == {"kmeans", "hdbscan"}
+
+
+def test_a_study_of_a_collapsed_generator_stops_with_a_sentence():
+    "One image with noise, which as rows differ, and three images over and over; varied ones pass."
+    from ambiguity_nb.generator_measures import predict_probs
+    from ambiguity_nb.models import cnn
+    from ambiguity_nb.sources import load_samples
+    from ambiguity_nb.study import StudyOptions, generated_samples, study_patterns
+
+    digits = load_samples("mnist-5k", "all").binary(5, 3)
+    train, test = digits.subset(np.arange(0, 900, 2)), digits.subset(np.arange(1, 900, 2))
+    model, x = cnn(2), train.normalize(train.x)
+    unsure = x[np.abs(predict_probs(model, x)[:, 1] - .5).argsort()[:40]]             # an untrained model: of all
+    options = {"options": StudyOptions(tau=.5, explainer=None), "judges": ()}
+    noise = torch.randn(120, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for images, said in ((unsure[:1] + .02 * noise, "one and the same"), (unsure[:3].repeat(40, 1, 1, 1), "repeated")):
+        with pytest.raises(ValueError, match=said):
+            study_patterns(model, generated_samples(images.clamp(-1, 1), train), train, test, **options)
+    how = Clustering("pca", n_clusters=2, n_components=2)
+    assert len(study_patterns(model, generated_samples(unsure, train), train, test, how, **options).inputs) == 40

@@ -64,7 +64,7 @@ def page(tmp_path_factory):
             except subprocess.TimeoutExpired: process.kill()
 
 
-def progress(page): return page.js("document.querySelector('.ambiguity-review .progress').textContent") or ""
+def progress(page): return page.js("document.querySelector('.ambiguity-review .ambiguity-progress').textContent") or ""
 
 
 def press(page, key, code=None):

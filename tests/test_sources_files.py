@@ -209,6 +209,7 @@ def test_arrays_are_kept_outside_the_data_and_memory_mapped(many, tmp_path, capl
     assert {p: p.stat().st_mtime_ns for p in sorted(many.rglob("*"))} == before
     assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".json", ".npy"]
     assert caplog.text.count("24 images, all 4x4 (height x width), kept, in color") == 3        # said each time
+    assert caplog.text.count(f"the array (0 MiB) is kept in {tmp_path / 'cache'}") == 1         # said when it is made
     with pytest.raises(ValueError, match="inside the data"): from_folder(many, cache=many / "cache")
 
 
@@ -346,9 +347,11 @@ def test_features_that_only_look_odd_are_kept():
     assert len(from_dataframe(frame, "label").rows().columns) == 8
 
 
-def test_whole_numbers_with_gaps_stay_whole(tmp_path):
+def test_whole_numbers_with_gaps_stay_whole(tmp_path, caplog):
+    caplog.set_level("INFO", "ambiguity_nb")
     (tmp_path / "t.csv").write_text("a,label\n1,7\n2,0\n3,\n4,7\n")
     assert read_samples(f"{tmp_path}/t.csv", missing="drop").classes == ("0", "7")
+    assert "labels are numbers that leave some out: 2 classes, [0, 7]" in caplog.text
 
 
 def test_classes_that_differ_in_spaces_are_named(caplog):

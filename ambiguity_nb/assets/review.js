@@ -37,7 +37,7 @@ function render({ model, el }) {
   function draw() {
     const card = model.get("card"), focused = root.contains(document.activeElement);
     root.replaceChildren();
-    root.append(make("p", card.progress, { class: "progress", role: "status" }));
+    root.append(make("p", card.progress, { class: "ambiguity-progress", role: "status" }));
     if (!card.id) return;
     const head = make("h4", card.given);
     if (card.suggested) head.append(" → ", make("bdi", card.suggested));

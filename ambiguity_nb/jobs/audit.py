@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AuditOptions', 'Audit', 'audit']
 
-# %% ../../nbs/jobs/audit.ipynb #11ac1db6
+# %% ../../nbs/jobs/audit.ipynb #c80df878
 import base64
 import copy
 import hashlib
@@ -40,7 +40,7 @@ from ..sources import Source
 from ..training import Hook, Loop, Training, _make_parts, fit
 from ..verdicts import VerdictOptions, judge_samples
 
-# %% ../../nbs/jobs/audit.ipynb #87fa7c83
+# %% ../../nbs/jobs/audit.ipynb #b5eb29bd
 @dataclass(frozen=True)
 class AuditOptions:
     "What an audit looks for. Raises `ValueError` for numbers that cannot be."
@@ -53,10 +53,10 @@ class AuditOptions:
         if not 0 < self.rate < .5: raise ValueError(f"rate is {self.rate}; expected a share between 0 and .5")
         if self.shown < 1: raise ValueError(f"shown is {self.shown}; expected at least 1")
 
-# %% ../../nbs/jobs/audit.ipynb #8e2b267f
+# %% ../../nbs/jobs/audit.ipynb #fcfc7056
 _logger = logging.getLogger(__name__)
 
-# %% ../../nbs/jobs/audit.ipynb #820245c3
+# %% ../../nbs/jobs/audit.ipynb #14ca3fcf
 class _Kept(Hook):
     "Keeps what trainings leave: their networks, and the mean of the epochs' probabilities."
 
@@ -83,7 +83,7 @@ class _Kept(Hook):
         "The mean over epochs and trainings."
         return (sum(self.totals) / len(self.totals) / self.n_epochs).numpy()
 
-# %% ../../nbs/jobs/audit.ipynb #361dda0e
+# %% ../../nbs/jobs/audit.ipynb #27696d2d
 def _estimate(
     build:Callable[[int], nn.Module], # from a seed to a network
     samples:Samples, # N samples
@@ -97,13 +97,13 @@ def _estimate(
     seconds = 2 * training.n_epochs * timed[-1]["seconds"] * len(samples) / len(rows)
     return 1.3 * seconds, 3. * samples.x.nbytes + 2e3 * len(samples) + 2e8
 
-# %% ../../nbs/jobs/audit.ipynb #8376459e
+# %% ../../nbs/jobs/audit.ipynb #1ccc6e7c
 def _in_words(seconds:float)->str:
     "A time as people say it."
     if seconds < 90: return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
-# %% ../../nbs/jobs/audit.ipynb #c54831e3
+# %% ../../nbs/jobs/audit.ipynb #8f261765
 def _fresh(
     model:nn.Module, # any network
 )->Callable[[int], nn.Module]: # a copy with new weights, from a seed
@@ -122,7 +122,7 @@ def _fresh(
         return net
     return build
 
-# %% ../../nbs/jobs/audit.ipynb #ff71eeeb
+# %% ../../nbs/jobs/audit.ipynb #591f1b49
 def _usual_network(samples:Samples)->str:
     "What is trained where no network is named."
     if not samples.is_image: return "tabular_mlp"
@@ -130,7 +130,7 @@ def _usual_network(samples:Samples)->str:
     if samples.shape[0] > 1 and smaller >= 16: return "resnet_small"
     return "lenet" if smaller >= 12 else "cnn"
 
-# %% ../../nbs/jobs/audit.ipynb #c734a08e
+# %% ../../nbs/jobs/audit.ipynb #e8fa3c7b
 @dataclass(eq=False)
 class _Judged:
     "What a judge says of N samples."
@@ -143,12 +143,12 @@ class _Judged:
     notes: tuple = () # what cannot be said, and why
     verdicts: Any = None # where there are some
 
-# %% ../../nbs/jobs/audit.ipynb #a435d171
+# %% ../../nbs/jobs/audit.ipynb #a2b356aa
 def _doubted(
     probs:np.ndarray, # [N, K]
     y:np.ndarray, # [N] int64
 )->np.ndarray: # [N] bool
-    """Labels that confident learning takes for wrong: another class is as probable as it is for its own samples on average.
+    """Labels that confident learning takes for wrong: another class is as probable as for its own samples on average.
 
     Source: [Northcutt et al. 2021](https://arxiv.org/abs/1911.00068).
     """
@@ -158,7 +158,7 @@ def _doubted(
     shares = probs[:, present] / probs[:, present].sum(1, keepdims=True).clip(1e-12)
     return find_label_issues(np.searchsorted(present, y), shares, filter_by="confident_learning", n_jobs=1)
 
-# %% ../../nbs/jobs/audit.ipynb #5bea1f1e
+# %% ../../nbs/jobs/audit.ipynb #3b1ce7b6
 def _judge_by_training(samples:Samples, model, training:Training, options:AuditOptions, **how)->_Judged:
     "Verdicts of two trainings."
     kept = _Kept()
@@ -172,7 +172,7 @@ def _judge_by_training(samples:Samples, model, training:Training, options:AuditO
     else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #dd6cbba1
+# %% ../../nbs/jobs/audit.ipynb #9c1000c3
 def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     "What saved probabilities say: [T, N, K] of every epoch, or [N, K] out of sample."
     stages = probs[None] if probs.ndim == 2 else probs
@@ -185,14 +185,15 @@ def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     names, order = np.asarray(samples.classes, object), np.argsort(-mean, 1)
     nothing = np.full(len(samples), np.nan)
     frame = pd.DataFrame({
-        "given": names[y], "kind": "unsure", "probability": nothing, "second_kind": "", "suggested": names[other.argmax(1)],
-        "suggested_probability": other.max(1), "p_value": nothing, "class_a": names[order[:, 0]],
-        "class_b": names[order[:, 1]], "reason": _probs_reasons(samples, mean, order, last, len(stages))},
+        "given": names[y], "kind": "unsure", "probability": nothing, "second_kind": "",
+        "suggested": names[other.argmax(1)], "suggested_probability": other.max(1), "p_value": nothing,
+        "class_a": names[order[:, 0]], "class_b": names[order[:, 1]],
+        "reason": _probs_reasons(samples, mean, order, last, len(stages))},
         pd.Index(samples.ids, name="id"))
     note = "saved probabilities rank labels and suggest others; kinds and error rates need a training by the audit"
     return _Judged(frame, -np.mean(margins, 0), _doubted(mean, y), notes=(note,))
 
-# %% ../../nbs/jobs/audit.ipynb #523c9cb8
+# %% ../../nbs/jobs/audit.ipynb #57d84b57
 def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     "Log-odds of the label against the best other class."
     logs = np.log(np.asarray(probs, np.float64).clip(1e-12))
@@ -201,7 +202,7 @@ def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
     logs[rows, y] = -np.inf
     return own - logs.max(1)
 
-# %% ../../nbs/jobs/audit.ipynb #addfb39b
+# %% ../../nbs/jobs/audit.ipynb #ca3ddd79
 def _check_probs(stages:np.ndarray, samples:Samples)->None:
     "Refuse an array that cannot hold probabilities of these samples."
     if stages.ndim != 3 or stages.shape[1:] != (len(samples), samples.n_classes):
@@ -212,7 +213,7 @@ def _check_probs(stages:np.ndarray, samples:Samples)->None:
         raise ValueError(f"values go down to {low:.3g} and rows sum to {sums.min():.3g}..{sums.max():.3g}; "
                          "expected probabilities, not logits: rows in [0, 1] that sum to 1")
 
-# %% ../../nbs/jobs/audit.ipynb #31abbbf4
+# %% ../../nbs/jobs/audit.ipynb #36f81366
 def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.ndarray, n_epochs:int)->list[str]:
     "A sentence for every sample."
     said = []
@@ -224,7 +225,7 @@ def _probs_reasons(samples:Samples, mean:np.ndarray, order:np.ndarray, last:np.n
                     f"{mean[i, samples.y[i]]:.2f}")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #536dd3d1
+# %% ../../nbs/jobs/audit.ipynb #6bf7642b
 _order = ("mislabeled", "unusual input", "ambiguous", "unsure") # of kinds in the list
 
 
@@ -244,14 +245,14 @@ def _issues(samples:Samples, judged:_Judged)->pd.DataFrame:
     table = frame.reset_index().assign(path=_paths(samples, frame["position"]))
     return table[["id", "path", "given", "suggested", "kind", "probability", "p_value", "reason"]]
 
-# %% ../../nbs/jobs/audit.ipynb #582ae4bd
+# %% ../../nbs/jobs/audit.ipynb #d3ec6328
 def _paths(samples:Samples, rows:Sequence[int])->list[str]:
     "Names of image files, where ids are such."
     ids = [str(i) for i in samples.ids[np.asarray(rows, int)]]
     endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
     return [i if samples.is_image and i.lower().endswith(endings) else "" for i in ids]
 
-# %% ../../nbs/jobs/audit.ipynb #12b210eb
+# %% ../../nbs/jobs/audit.ipynb #e6897d44
 def _class_health(
     samples:Samples, # N samples
     issues:pd.DataFrame, # findings
@@ -271,7 +272,7 @@ def _class_health(
     table["confused_with"] = said.reindex(samples.classes).fillna("")
     return table[["samples", *_order, "wrong", "low", "high", "confused_with"]]
 
-# %% ../../nbs/jobs/audit.ipynb #9b68d44c
+# %% ../../nbs/jobs/audit.ipynb #f32d105d
 def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.DataFrame:
     "Pairs of classes by how many samples lie between them: labels doubted either way, and ambiguous samples."
     frame = judged.frame.loc[issues["id"]]
@@ -285,12 +286,12 @@ def _confused_pairs(samples:Samples, issues:pd.DataFrame, judged:_Judged)->pd.Da
     table["samples"] = table["mislabeled"] + table["ambiguous"]
     return table.sort_values("samples", ascending=False, kind="stable", ignore_index=True).rename_axis(columns=None)
 
-# %% ../../nbs/jobs/audit.ipynb #397202a3
+# %% ../../nbs/jobs/audit.ipynb #01054d3a
 def _count(n:int, what:str, many:str|None=None)->str:
     "A number and its noun."
     return f"{n:,} {what if n == 1 else many or what + 's'}"
 
-# %% ../../nbs/jobs/audit.ipynb #1156af67
+# %% ../../nbs/jobs/audit.ipynb #595c643c
 def _summary(a:"Audit")->list[str]:
     "What was found, most important first."
     kinds, n = a.issues["kind"].value_counts(), len(a.samples)
@@ -299,18 +300,18 @@ def _summary(a:"Audit")->list[str]:
     if kinds.get("unusual input"): said.append(f"{_count(kinds['unusual input'], 'input')} are unlike the others.")
     if kinds.get("unsure"): said.append(f"{_count(kinds['unsure'], 'sample')} {_unsure_words[a.judged.wrong is None]}")
     if len(a.pairs) and a.pairs.loc[0, "samples"] > 2:
-        first = a.pairs.iloc[0]
-        said.append(f"{first['class_a']} and {first['class_b']} are confused most: {_count(first['samples'], 'sample')}.")
+        first, second, n = a.pairs.loc[0, ["class_a", "class_b", "samples"]]
+        said.append(f"{first} and {second} are confused most: {_count(n, 'sample')}.")
     said += _about_duplicates(a.duplicates)
     if a.test_accuracy is not None: said.append(f"A network trained on these labels is right for {a.test_accuracy:.1%} "
                                                 "of the test samples.")
     return said + ([] if a.fixes is None else [_fixes_in_short(a.fixes)])
 
-# %% ../../nbs/jobs/audit.ipynb #6af40702
+# %% ../../nbs/jobs/audit.ipynb #72924af4
 _unsure_words = {True: "more were believed to be of another class, by little: look at them after the others.",
                  False: "stand out and are of no clear kind."}
 
-# %% ../../nbs/jobs/audit.ipynb #5d281195
+# %% ../../nbs/jobs/audit.ipynb #e6c49242
 def _how_many(a:"Audit")->str:
     "The end of the first sentence: how sure the number is."
     judged = a.judged
@@ -320,16 +321,17 @@ def _how_many(a:"Audit")->str:
     return f"{rate}. In all about {judged.total['estimate']:,.0f} are wrong ({judged.total['low']:,.0f} to " \
            f"{judged.total['high']:,.0f})."
 
-# %% ../../nbs/jobs/audit.ipynb #78bf459e
+# %% ../../nbs/jobs/audit.ipynb #c5ff327c
 def _about_duplicates(table:pd.DataFrame|None)->list[str]:
     "Sentences about copies."
     if table is None: return []
     if not len(table): return ["No sample is there twice."]
     differ, leaks = int(table["different_labels"].sum()), int(table["leak"].sum())
-    said = [f"{_count(len(table), 'pair')} of samples are copies of each other, {differ:,} of them with different labels."]
-    return said + ([f"{_count(leaks, 'pair')} lie across training and test: the test is not independent."] if leaks else [])
+    said = [f"{_count(len(table), 'pair')} of samples are copies of each other, {differ:,} with different labels."]
+    if leaks: said.append(f"{_count(leaks, 'pair')} lie across training and test: the test is not independent.")
+    return said
 
-# %% ../../nbs/jobs/audit.ipynb #ec10e069
+# %% ../../nbs/jobs/audit.ipynb #8f1e091b
 @dataclass(repr=False, eq=False)
 class Audit(Result):
     "What an audit found; made by `audit`."
@@ -370,7 +372,7 @@ class Audit(Result):
         said = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.summary, *self.notes))
         return said + self.issues.head(10).round(3).to_html(index=False)
 
-# %% ../../nbs/jobs/audit.ipynb #a88020b7
+# %% ../../nbs/jobs/audit.ipynb #234fe5ec
 @patch
 def top(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -381,7 +383,7 @@ def top(self:Audit,
     found = self.issues[self.issues["kind"] == check_choice(kind, _order, "kind")]
     return (found if label is None else found[found["given"] == str(label)]).head(n)
 
-# %% ../../nbs/jobs/audit.ipynb #ee694041
+# %% ../../nbs/jobs/audit.ipynb #c75f97c5
 @patch
 def positions(self:Audit,
     ids:Sequence, # of samples
@@ -394,7 +396,7 @@ def positions(self:Audit,
                          f"{self.samples.ids[0]!r}")
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #48c70095
+# %% ../../nbs/jobs/audit.ipynb #aa9b9c71
 @patch
 def plot(self:Audit,
     kind:str="mislabeled", # or "unusual input", "ambiguous", "unsure"
@@ -408,7 +410,7 @@ def plot(self:Audit,
     arrows = [f"{given} → {new}" if new else given for given, new in zip(rows["given"], rows["suggested"], strict=True)]
     return self.samples.show(self.positions(rows["id"]), titles=arrows, ax=ax)
 
-# %% ../../nbs/jobs/audit.ipynb #df0a0bb9
+# %% ../../nbs/jobs/audit.ipynb #ed1eda33
 @patch
 def plot_classes(self:Audit,
     ax=None, # drawn on; a new figure when None
@@ -423,7 +425,7 @@ def plot_classes(self:Audit,
     ax.legend(frameon=False)
     return ax
 
-# %% ../../nbs/jobs/audit.ipynb #bfdc8ece
+# %% ../../nbs/jobs/audit.ipynb #b5fc513f
 def audit(
     samples:Samples, # N samples, with the labels to be examined
     model:str|nn.Module|Callable|np.ndarray|None=None, # as above: name, network, what builds one, or probabilities
@@ -436,7 +438,7 @@ def audit(
     folder:str|Path|None=None, # to save to after each epoch and to resume from
     progress:bool=False, # a bar over epochs
 )->Audit:
-    """Examine a data set: wrong labels and what is right, ambiguous and unusual samples, copies, classes that are confused.
+    """Examine a data set: wrong labels and what is right, ambiguous and unusual samples, copies, confused classes.
 
     Says (by `logging`) what it will take before it trains. Raises `ValueError` before that for a model or an array that
     does not fit the samples, and for fewer than 20 samples or one class.
@@ -455,14 +457,14 @@ def audit(
     found.cost["seconds"] = time.perf_counter() - start
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #3f7636f7
+# %% ../../nbs/jobs/audit.ipynb #0dada540
 def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test samples, scaled as the others
     "Refuse what cannot be audited."
     present = samples.counts()
     if len(samples) < 20: raise ValueError(f"{samples.name!r} has {len(samples)} samples; expected 20 or more")
     if (present > 0).sum() < 2:
-        raise ValueError(f"{samples.name!r} has one class, {present.idxmax()!r}; a label is doubted where another class "
-                         "is more probable, so two are needed")
+        raise ValueError(f"{samples.name!r} has one class, {present.idxmax()!r}; a label is doubted where another "
+                         "class is more probable, so two are needed")
     if test is None: return None
     if test.shape != samples.shape or set(test.classes) - set(samples.classes):
         raise ValueError(f"test samples have shape {test.shape} and classes {list(test.classes)[:5]}; expected "
@@ -470,7 +472,7 @@ def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test
     number = np.array([samples.classes.index(name) for name in test.classes])
     return test.replace(y=number[test.y], classes=samples.classes, shift=samples.shift, scale=samples.scale)
 
-# %% ../../nbs/jobs/audit.ipynb #d9a9dbab
+# %% ../../nbs/jobs/audit.ipynb #5599ef58
 def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:dict)->tuple:
     "The opinion of whoever is given; the network given if it is trained; how to build another; and costs."
     if isinstance(model, np.ndarray):
@@ -485,12 +487,12 @@ def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:
     judged = _judge_by_training(samples, model, training, options, **how)
     return judged, given, build, {"estimated seconds": seconds, "estimated GB": memory / 1e9}
 
-# %% ../../nbs/jobs/audit.ipynb #94ae9410
+# %% ../../nbs/jobs/audit.ipynb #5454282f
 def _accuracy(model:nn.Module, samples:Samples)->float:
     "Share of right predictions."
     return float((predict_logits(model, samples).argmax(1) == samples.y).mean())
 
-# %% ../../nbs/jobs/audit.ipynb #41e09358
+# %% ../../nbs/jobs/audit.ipynb #2dce1c56
 def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     "Images that the model cannot decide on, between the two classes confused most."
     if not found.samples.is_image or found.model is None or not len(found.pairs): return
@@ -500,7 +502,7 @@ def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     try: found.boundary = search_boundary(found.model, None, pair, 24, samples=found.samples, seed=seed, device=device)
     except ValueError as error: found.notes += (f"the boundary of {pair[0]} and {pair[1]} was left out: {error}",)
 
-# %% ../../nbs/jobs/audit.ipynb #714ebd0d
+# %% ../../nbs/jobs/audit.ipynb #c2ddea77
 def _picture(
     image:np.ndarray, # [C, H, W] raw
     alt:str, # what it is, in words
@@ -510,7 +512,8 @@ def _picture(
     "An image as the page holds it: PNG when it is small, else JPEG of a smaller copy."
     from PIL import Image
 
-    scaled = np.asarray(image[:3] if len(image) > 2 else image[:1], np.float32) / (255 if image.dtype == np.uint8 else 1.)
+    scaled = np.asarray(image[:3] if len(image) > 2 else image[:1], np.float32)
+    scaled = scaled / (255 if image.dtype == np.uint8 else 1)
     pixels = (scaled * 255).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
     picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
     small = max(picture.size) <= 64
@@ -522,14 +525,14 @@ def _picture(
     return {"src": f"data:image/{kind};base64,{data}", "width": picture.width * zoom, "height": picture.height * zoom,
             "alt": alt, "caption": caption, "small": small}
 
-# %% ../../nbs/jobs/audit.ipynb #75274bea
+# %% ../../nbs/jobs/audit.ipynb #449204fd
 @patch
 def embeddings(self:Audit)->np.ndarray: # [N, D] float32
     "Where samples lie to the model: its penultimate features; the standardized inputs where there is no model."
     if self.model is None: return unit_rows(self.samples.normalize(self.samples.x).flatten(1).numpy(), "euclidean")
     return unit_rows(predict_embeddings(self.model, self.samples))
 
-# %% ../../nbs/jobs/audit.ipynb #8ae17dc6
+# %% ../../nbs/jobs/audit.ipynb #63a71248
 def _nearest_of(
     embeddings:np.ndarray, # [N, D]
     y:np.ndarray, # [N] int, labels
@@ -543,20 +546,20 @@ def _nearest_of(
     distance = np.linalg.norm(embeddings[there] - embeddings[position], axis=1)
     return there[np.argsort(distance, kind="stable")[:k]]
 
-# %% ../../nbs/jobs/audit.ipynb #c8d87d33
+# %% ../../nbs/jobs/audit.ipynb #e0b7b155
 def _columns(samples:Samples)->dict[str, list[int]]:
     "Columns of a table by name; those of one category, `column=value`, together."
     names, found = samples.features or [f"feature {i}" for i in range(samples.shape[0])], {}
     for i, name in enumerate(names): found.setdefault(name.rsplit("=", 1)[0], []).append(i)
     return found
 
-# %% ../../nbs/jobs/audit.ipynb #51058510
+# %% ../../nbs/jobs/audit.ipynb #21692907
 def _cell(samples:Samples, row:np.ndarray, columns:list[int])->str:
     "A number, or the value of a category."
     if len(columns) == 1: return f"{row[columns[0]]:.4g}"
     return samples.features[columns[int(np.argmax(row[columns]))]].rsplit("=", 1)[1]
 
-# %% ../../nbs/jobs/audit.ipynb #5380900d
+# %% ../../nbs/jobs/audit.ipynb #0383a443
 def _unusual_features(
     samples:Samples, # a table
     position:int, # of a row
@@ -571,10 +574,10 @@ def _unusual_features(
     return [[name, _cell(samples, row, columns[name]), *(_cell(samples, means[k], columns[name]) for k in labels)]
             for name in order]
 
-# %% ../../nbs/jobs/audit.ipynb #cd1c00bb
+# %% ../../nbs/jobs/audit.ipynb #88225de5
 _ASSETS = files("ambiguity_nb") / "assets"
 
-# %% ../../nbs/jobs/audit.ipynb #7d9ad26f
+# %% ../../nbs/jobs/audit.ipynb #154791fd
 @cache
 def _page_template():
     "The page's template."
@@ -583,7 +586,7 @@ def _page_template():
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string((_ASSETS / "audit.html").read_text(encoding="utf-8"))
 
-# %% ../../nbs/jobs/audit.ipynb #b730e185
+# %% ../../nbs/jobs/audit.ipynb #b43139c1
 def _policy(
     css:str, # as it stands in the page
     js:str, # as it stands in the page
@@ -593,14 +596,14 @@ def _policy(
     return (f"default-src 'none'; img-src data:; style-src {marks[0]}; script-src {marks[1]}; base-uri 'none'; "
             "form-action 'none'")
 
-# %% ../../nbs/jobs/audit.ipynb #b64bae46
+# %% ../../nbs/jobs/audit.ipynb #35104a0f
 def _class_means(samples:Samples)->np.ndarray: # [K, F]
     "The mean of each class of a table; that of all rows for a class without rows."
     whole = samples.x.mean(0)
     return np.stack([samples.x[samples.y == k].mean(0) if (samples.y == k).any() else whole
                      for k in range(samples.n_classes)])
 
-# %% ../../nbs/jobs/audit.ipynb #288f637a
+# %% ../../nbs/jobs/audit.ipynb #9629322a
 class _Cards:
     "Findings as the page shows them."
 
@@ -616,7 +619,8 @@ class _Cards:
         other = finding["suggested"] or (row["class_b"] if row["class_a"] == row["given"] else row["class_a"])
         labels = [int(samples.y[position]), samples.classes.index(other)]
         shown = self._pictures(position, labels) if samples.is_image else []
-        features = [] if shown else _unusual_features(samples, position, self.means, labels[:1 + bool(finding["suggested"])])
+        compared = labels[:1 + bool(finding["suggested"])]
+        features = [] if shown else _unusual_features(samples, position, self.means, compared)
         p = row["suggested_probability"] if finding["suggested"] else finding["probability"]
         return {"given": finding["given"], "suggested": finding["suggested"], "kind": finding["kind"],
                 "mark": finding["kind"].split()[0], "p": "" if pd.isna(p) else f"{p:.3f}", "pictures": shown,
@@ -633,7 +637,7 @@ class _Cards:
                 shown.append(_picture(samples.x[i], f"the nearest sample labeled {name}", f"nearest {name}"))
         return shown
 
-# %% ../../nbs/jobs/audit.ipynb #ace1edbb
+# %% ../../nbs/jobs/audit.ipynb #45928cfd
 @patch
 def card(self:Audit,
     i:int, # which finding, in the order of `issues`
@@ -642,7 +646,7 @@ def card(self:Audit,
     if self._cards is None: self._cards = _Cards(self)
     return self._cards.card(self.issues.iloc[i], int(self.positions(self.issues["id"].iloc[[i]])[0]))
 
-# %% ../../nbs/jobs/audit.ipynb #6e36ecca
+# %% ../../nbs/jobs/audit.ipynb #60155b65
 def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     "Probabilities of a finding in a line."
     said = []
@@ -651,25 +655,25 @@ def _card_numbers(finding:pd.Series, row:pd.Series)->str:
     if finding["kind"] == "mislabeled" and not pd.isna(finding["p_value"]): said.append(f"p {finding['p_value']:.2g}")
     return ", ".join(said)
 
-# %% ../../nbs/jobs/audit.ipynb #01642baa
+# %% ../../nbs/jobs/audit.ipynb #f185eda4
 def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str, Any]:
     "A table for the template; numbers keep their value to be sorted by."
     def cell(value):
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
-        if number: return {"text": "" if pd.isna(value) else f"{value:,.4g}", "value": "" if pd.isna(value) else f"{value:.6g}"}
-        return {"text": str(value), "value": str(value)}
+        if not number: return {"text": str(value), "value": str(value)}
+        return {"text": f"{value:,.4g}", "value": f"{value:.6g}"} if not pd.isna(value) else {"text": "", "value": ""}
 
     rows = [[cell(value) for value in row] for row in frame.astype(object).itertuples(index=False)]
     columns = [str(name).replace("_", " ") for name in frame.columns]
     return {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows, "gallery": [], **more}
 
-# %% ../../nbs/jobs/audit.ipynb #ca961237
+# %% ../../nbs/jobs/audit.ipynb #cb0b3f3e
 def _tables(found:Audit)->list[dict]:
     "The sections under the findings."
     return [make for make in (_classes_section(found), _pairs_section(found), _duplicates_section(found),
                               _boundary_section(found), _fixes_section(found)) if make is not None]
 
-# %% ../../nbs/jobs/audit.ipynb #09241289
+# %% ../../nbs/jobs/audit.ipynb #72197f3d
 def _classes_section(found:Audit)->dict:
     "The health of each class."
     known = found.classes["wrong"].notna().any()
@@ -680,24 +684,25 @@ def _classes_section(found:Audit)->dict:
     table[["wrong", "low", "high"]] = table[["wrong", "low", "high"]].astype(float).round(4)
     return _table("classes", "Classes", text, table if known else table.drop(columns=["wrong", "low", "high"]))
 
-# %% ../../nbs/jobs/audit.ipynb #93031d1c
+# %% ../../nbs/jobs/audit.ipynb #9aadac75
 def _pairs_section(found:Audit)->dict|None:
     "Classes that are confused."
     if not len(found.pairs): return None
     return _table("pairs", "Classes that are confused", "Samples between two classes: labels doubted either way, and "
                   "ambiguous samples.", found.pairs.head(30))
 
-# %% ../../nbs/jobs/audit.ipynb #06c864f8
+# %% ../../nbs/jobs/audit.ipynb #bfa3ec4c
 def _duplicates_section(found:Audit, most:int=40)->dict|None:
     "Copies, and what they look like."
     if found.duplicates is None: return None
     table = found.duplicates
-    text = (f"{_count(len(table), 'pair')}, those with different labels first, then copies across training and test"
-            f"{f'; the first {most} are shown' if len(table) > most else ''}." if len(table) else "No sample is there twice.")
+    some = f"; the first {most} are shown" if len(table) > most else ""
+    text = f"{_count(len(table), 'pair')}, different labels first, then copies across training and test{some}."
+    if not len(table): text = "No sample is there twice."
     gallery = [_pair_pictures(found, row) for _, row in table.head(most).iterrows()] if found.samples.is_image else []
     return _table("duplicates", "Copies", text, table.head(most), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #20f31b57
+# %% ../../nbs/jobs/audit.ipynb #50d87027
 def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     "Both samples of a pair."
     parts = [(found.samples, row["a"], row["label_a"]),
@@ -707,26 +712,27 @@ def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     labels = row["label_a"] if not row["different_labels"] else f"{row['label_a']} and {row['label_b']}"
     return {"pictures": shown, "caption": f"{labels}: {row['a']}, {row['b']}"}
 
-# %% ../../nbs/jobs/audit.ipynb #919af05d
+# %% ../../nbs/jobs/audit.ipynb #4e7d6b4e
 def _boundary_section(found:Audit)->dict|None:
     "Images that the model cannot decide on."
     if found.boundary is None: return None
     a, b = (found.boundary.classes[int(k[0])] for k in (found.boundary.class_a, found.boundary.class_b))
     shades = (np.asarray(found.boundary.images, np.float32) * .5 + .5).clip(0, 1)
-    gallery = [{"pictures": [_picture(image, f"made to lie between {a} and {b}", most=96)], "caption": f"{b} at {p:.2f}"}
+    alt = f"made to lie between {a} and {b}"
+    gallery = [{"pictures": [_picture(image, alt, most=96)], "caption": f"{b} at {p:.2f}"}
                for image, p in zip(shades, found.boundary.p, strict=True)]
-    text = (f"Images made by a small generator so that the model cannot decide between {a} and {b}, the classes confused "
-            "most. They are no samples of yours. Where a person cannot decide either, the classes overlap; where a person "
-            "can, the model needs more such samples.")
+    text = (f"Images made by a small generator so that the model cannot decide between {a} and {b}, the classes "
+            "confused most. They are no samples of yours. Where a person cannot decide either, the classes overlap; "
+            "where a person can, the model needs more such samples.")
     return _table("boundary", "Where the model wavers", text, pd.DataFrame(), gallery=gallery)
 
-# %% ../../nbs/jobs/audit.ipynb #7c0f4f88
+# %% ../../nbs/jobs/audit.ipynb #d73bfc74
 def _fixes_section(found:Audit)->dict|None:
     "What acting on the list did."
     if found.fixes is None: return None
     return _table("fixes", "Does mending help?", " ".join(_about_fixes(found.fixes)), found.fixes.round(4))
 
-# %% ../../nbs/jobs/audit.ipynb #0dc2a991
+# %% ../../nbs/jobs/audit.ipynb #fe741954
 @patch
 def html(self:Audit)->str: # a whole page
     "The page."
@@ -736,11 +742,12 @@ def html(self:Audit)->str: # a whole page
     tables, kinds = _tables(self), shown["kind"].value_counts().reindex(_order).dropna().astype(int)
     sections = [("findings", "Findings"), *((t["id"], t["heading"]) for t in tables), ("about", "How this was made")]
     return _page_template().render(
-        title=f"Audit of {self.samples.name}", summary=self.summary, sections=sections, findings=findings, tables=tables,
-        findings_text=_findings_text(self), kinds=list(kinds.items()), notes=self.notes, facts=_facts(self), css=css, js=js,
-        classes=[c for c in self.samples.classes if c in set(shown["given"])], policy=_policy(css, js), version=__version__)
+        title=f"Audit of {self.samples.name}", summary=self.summary, sections=sections, findings=findings,
+        tables=tables, findings_text=_findings_text(self), kinds=list(kinds.items()), notes=self.notes,
+        facts=_facts(self), classes=[c for c in self.samples.classes if c in set(shown["given"])],
+        policy=_policy(css, js), css=css, js=js, version=__version__)
 
-# %% ../../nbs/jobs/audit.ipynb #ff45dbaf
+# %% ../../nbs/jobs/audit.ipynb #71394e0b
 def _findings_text(found:Audit)->str:
     "What stands above the findings."
     n, shown = len(found.issues), min(len(found.issues), found.options.shown)
@@ -749,7 +756,7 @@ def _findings_text(found:Audit)->str:
             if found.samples.is_image else "Under each are the features that are farthest from the usual of its label.")
     return f"{some}{what} A suggestion is the class that the model believed most over its training, and how much."
 
-# %% ../../nbs/jobs/audit.ipynb #1d0521d0
+# %% ../../nbs/jobs/audit.ipynb #5cbb0715
 def _facts(found:Audit)->list[tuple[str, str]]:
     "Rows of the table at the end of the page."
     t, s = found.training, found.samples
@@ -760,7 +767,7 @@ def _facts(found:Audit)->list[tuple[str, str]]:
         facts.append(("share of right labels among the doubted, at most", f"{found.options.rate:.0%}"))
     return facts + [(name, f"{value:,.1f}") for name, value in found.cost.items()]
 
-# %% ../../nbs/jobs/audit.ipynb #1fa1bc05
+# %% ../../nbs/jobs/audit.ipynb #c3cd9a64
 @patch
 def write(self:Audit,
     folder:str|Path, # made if needed
@@ -774,17 +781,18 @@ def write(self:Audit,
     with atomic_path(folder / "report.html") as path: path.write_text(self.html(), encoding="utf-8")
     return folder / "report.html"
 
-# %% ../../nbs/jobs/audit.ipynb #1cab3586
+# %% ../../nbs/jobs/audit.ipynb #83632b28
 def _as_json(found:Audit)->dict[str, Any]:
     "Everything that the page says, without pictures."
     tables = {"issues": found.issues, "classes": found.classes.reset_index(), "pairs": found.pairs,
               "duplicates": found.duplicates, "fixes": found.fixes}
     rows = {name: None if t is None else t.astype(object).where(t.notna(), None).to_dict("records")
             for name, t in tables.items()}
-    return as_plain({"name": found.samples.name, "samples": len(found.samples), "classes_of_labels": found.samples.classes,
-                     "summary": found.summary, "notes": found.notes, "cost": found.cost, **rows})
+    return as_plain({"name": found.samples.name, "samples": len(found.samples),
+                     "classes_of_labels": found.samples.classes, "summary": found.summary, "notes": found.notes,
+                     "cost": found.cost, **rows})
 
-# %% ../../nbs/jobs/audit.ipynb #3c3f8038
+# %% ../../nbs/jobs/audit.ipynb #863d58db
 def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:Training, seed:int, device)->nn.Module:
     "A network trained as `fit` does, each sample's loss multiplied by its weight."
     net, weights = net.to(device), torch.from_numpy(weights.astype(np.float32)).to(device)
@@ -803,10 +811,10 @@ def _fit_weighted(net:nn.Module, samples:Samples, weights:np.ndarray, training:T
         Loop(epoch, net, samples).run(training.n_epochs)
     return net
 
-# %% ../../nbs/jobs/audit.ipynb #b1ca40f8
+# %% ../../nbs/jobs/audit.ipynb #de932782
 _WAYS = Registry("way to mend")
 
-# %% ../../nbs/jobs/audit.ipynb #411a2dac
+# %% ../../nbs/jobs/audit.ipynb #41f13d45
 @_WAYS.register("relabel")
 def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples with other labels at some rows."
@@ -814,14 +822,14 @@ def _relabel(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarr
     y[rows] = labels[rows]
     return samples.replace(y=y), np.ones(len(samples))
 
-# %% ../../nbs/jobs/audit.ipynb #c4196133
+# %% ../../nbs/jobs/audit.ipynb #089d5ceb
 @_WAYS.register("drop")
 def _drop(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Samples without some rows."
     kept = np.setdiff1d(np.arange(len(samples)), rows)
     return samples.subset(kept), np.ones(len(kept))
 
-# %% ../../nbs/jobs/audit.ipynb #fd339174
+# %% ../../nbs/jobs/audit.ipynb #ef8405af
 @_WAYS.register("down-weight")
 def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.ndarray)->tuple[Samples, np.ndarray]:
     "Weights: at some rows the probability that the label is right."
@@ -829,7 +837,7 @@ def _down_weight(samples:Samples, rows:np.ndarray, labels:np.ndarray, right:np.n
     weights[rows] = right[rows]
     return samples, weights
 
-# %% ../../nbs/jobs/audit.ipynb #28cd982c
+# %% ../../nbs/jobs/audit.ipynb #98d59f52
 @dataclass(eq=False)
 class _Mending:
     "What is to be changed, and what to compare it with."
@@ -843,7 +851,7 @@ class _Mending:
         others = np.setdiff1d(np.arange(n), self.rows)
         return np.random.default_rng(seed).choice(others, min(len(self.rows), len(others)), replace=False)
 
-# %% ../../nbs/jobs/audit.ipynb #a5c02634
+# %% ../../nbs/jobs/audit.ipynb #1b5b62e5
 def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_Mending, np.ndarray]:
     "By the suggestions, or by a person's decisions; and the positions to drop in any case."
     samples, frame = found.samples, found.judged.frame
@@ -860,13 +868,14 @@ def _plan_mending(found:Audit, kept:np.ndarray, decided:pd.Series|None)->tuple[_
     rows = np.flatnonzero(changed[kept])
     return _Mending(rows, labels[kept], right[kept], predicted[kept]), np.flatnonzero(drop[kept])
 
-# %% ../../nbs/jobs/audit.ipynb #e21197b3
-def _right_after(build, samples:Samples, weights:np.ndarray, test:Samples, training:Training, seed:int, device)->np.ndarray:
+# %% ../../nbs/jobs/audit.ipynb #560d3397
+def _right_after(build, samples:Samples, weights:np.ndarray, test:Samples, training:Training, seed:int,
+                 device)->np.ndarray:
     "Which held-out samples a network is right for, [M] bool, trained with weights."
     net = _fit_weighted(build(seed), samples, weights, training, seed, device)
     return predict_logits(net, test).argmax(1) == test.y
 
-# %% ../../nbs/jobs/audit.ipynb #a4f99464
+# %% ../../nbs/jobs/audit.ipynb #0da5d760
 def _interval(
     difference:np.ndarray, # [S, M], by seed and held-out sample: right after minus right before
     draws:int=2000, # of seeds and samples, with replacement
@@ -880,10 +889,11 @@ def _interval(
     low, high = np.quantile(means, [.025, .975])
     return float(difference.mean()), float(low), float(high)
 
-# %% ../../nbs/jobs/audit.ipynb #9bab2fca
+# %% ../../nbs/jobs/audit.ipynb #64581efc
 @patch
 def try_fixes(self:Audit,
     ways:Sequence[str]=("relabel", "drop", "down-weight"), # what to do with doubted samples
+    training:Training|None=None, # of the networks that are to gain; as those that judged when None
     *,
     fixed:str|Path|pd.DataFrame|None=None, # a person's decisions instead: table with columns `id` and `label`
     seeds:int=3, # trainings of each kind
@@ -902,7 +912,7 @@ def try_fixes(self:Audit,
     if not len(mending.rows): raise ValueError("no doubted label lies in the training part: there is nothing to mend")
     train, rows = self.samples.subset(kept), []
     if decided is not None: ways = ("relabel",)
-    ask = partial(_right_after, self.build, test=test, training=self.training, device=device)
+    ask = partial(_right_after, self.build, test=test, training=training or self.training, device=device)
     before = np.stack([ask(train, np.ones(len(train)), seed=seed + s) for s in range(seeds)])
     for way in ways:
         start, after, chance = time.perf_counter(), [], []
@@ -914,7 +924,7 @@ def try_fixes(self:Audit,
     self.fixes = pd.DataFrame(rows)
     return self.fixes
 
-# %% ../../nbs/jobs/audit.ipynb #e84d277c
+# %% ../../nbs/jobs/audit.ipynb #efc5dbf2
 def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np.ndarray, dropped:np.ndarray)->tuple:
     "Samples and weights after mending, without what a person dropped."
     samples, weights = _WAYS.resolve(way)(train, rows, labels, mending.right)
@@ -922,7 +932,7 @@ def _mended(way:str, train:Samples, mending:_Mending, rows:np.ndarray, labels:np
     left = np.setdiff1d(np.arange(len(samples)), dropped)
     return samples.subset(left), weights[left]
 
-# %% ../../nbs/jobs/audit.ipynb #45dc1f28
+# %% ../../nbs/jobs/audit.ipynb #926c52ea
 def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndarray, start:float)->dict[str, Any]:
     "A row of the table."
     row = {"way": way, "changed": n, "accuracy": before.mean(), "after": after.mean()}
@@ -932,14 +942,14 @@ def _compare(way:str, n:int, before:np.ndarray, after:np.ndarray, chance:np.ndar
     row["helps"] = row["gain_low"] > 0 and row["over_random_low"] > 0
     return row | {"seconds": time.perf_counter() - start}
 
-# %% ../../nbs/jobs/audit.ipynb #faca8caf
+# %% ../../nbs/jobs/audit.ipynb #07f406e3
 def _held_out(found:Audit, seed:int)->tuple[np.ndarray, Samples]: # positions to train on, and what to test on
     "The test samples of the audit, or a fifth of the samples."
     if found.test is not None: return np.arange(len(found.samples)), found.test
     kept, out = (np.sort(v) for v in _split_positions(found.samples, (.8, .2), np.random.default_rng(seed), True))
     return kept, found.samples.subset(out)
 
-# %% ../../nbs/jobs/audit.ipynb #e28294a3
+# %% ../../nbs/jobs/audit.ipynb #452450a8
 def _read_fixed(
     fixed:str|Path|pd.DataFrame, # decisions
     found:Audit, # what they are about
@@ -947,8 +957,8 @@ def _read_fixed(
     "A person's decisions: columns `id` and `label`; rows decided `unsure` are left as they are."
     table = fixed if isinstance(fixed, pd.DataFrame) else pd.read_csv(fixed, dtype=str, keep_default_na=False)
     if lacking := {"id", "label"} - set(table.columns):
-        raise ValueError(f"the decisions have columns {list(table.columns)} and lack {sorted(lacking)}; expected `id` and "
-                         "`label`, as `review` writes them (or issues.csv with a column `label` of your own)")
+        raise ValueError(f"the decisions have columns {list(table.columns)} and lack {sorted(lacking)}; expected `id` "
+                         "and `label`, as `review` writes them (or issues.csv with a column `label` of your own)")
     if "decision" in table: table = table[table["decision"] != "unsure"]
     by_text = {str(i): i for i in found.samples.ids}
     if lost := [i for i in table["id"] if str(i) not in by_text]:
@@ -958,18 +968,19 @@ def _read_fixed(
         raise ValueError(f"label {unknown[0]!r} of the decisions is no class; there are {list(found.samples.classes)}")
     return pd.Series(labels.to_numpy(), [by_text[str(i)] for i in table["id"]])
 
-# %% ../../nbs/jobs/audit.ipynb #d1f10b06
+# %% ../../nbs/jobs/audit.ipynb #9643def7
 def _about_fixes(fixes:pd.DataFrame)->list[str]:
     "What a table of fixes says, also when it says that nothing helps."
     said = []
     for row in fixes.to_dict("records"):
-        change = f"{100 * row['gain']:+.1f} points of accuracy ({100 * row['gain_low']:+.1f} to {100 * row['gain_high']:+.1f})"
-        chance = f"as many random samples: {100 * row['gain_random']:+.1f}"
+        mean, low, high, other = (100 * row[name] for name in ("gain", "gain_low", "gain_high", "gain_random"))
+        change = f"{mean:+.1f} points of accuracy ({low:+.1f} to {high:+.1f})"
+        chance = f"as many random samples: {other:+.1f}"
         verdict = "it helps" if row["helps"] else "no gain can be shown"
         said.append(f"To {row['way']} {row['changed']:,} samples: {change}; {chance}; {verdict}.")
     return said
 
-# %% ../../nbs/jobs/audit.ipynb #40b7e197
+# %% ../../nbs/jobs/audit.ipynb #786ff725
 def _fixes_in_short(fixes:pd.DataFrame)->str:
     "The same in one sentence."
     helping = fixes[fixes["helps"]]
@@ -978,7 +989,7 @@ def _fixes_in_short(fixes:pd.DataFrame)->str:
     return (f"Mending helps: to {best['way']} {best['changed']:,} samples gives {100 * best['gain']:+.1f} points of "
             f"accuracy on held-out samples (as many at random: {100 * best['gain_random']:+.1f}).")
 
-# %% ../../nbs/jobs/audit.ipynb #1a3fbd5e
+# %% ../../nbs/jobs/audit.ipynb #e00a918a
 def _command(
     source:Source=Source(), # which data
     network:UserModel=UserModel(), # which model judges
@@ -1011,7 +1022,7 @@ def _command(
     folder.finish()
     return path
 
-# %% ../../nbs/jobs/audit.ipynb #8ea03d36
+# %% ../../nbs/jobs/audit.ipynb #38d2c2ac
 def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     "Fixes, where there is something to mend."
     try: found.try_fixes(fixed=fixed, seed=seed, device=device)
@@ -1021,12 +1032,12 @@ def _try(found:Audit, fixed:Path|None, seed:int, device:str)->None:
     else:
         for sentence in _about_fixes(found.fixes): _logger.info(sentence)
 
-# %% ../../nbs/jobs/audit.ipynb #b57307e1
+# %% ../../nbs/jobs/audit.ipynb #f26346bb
 def _read_test(source:Source)->Samples|None:
     "Held-out samples: leaks are looked for among them, and fixes tried on them."
     return None if source.test is None else source.read("test")
 
-# %% ../../nbs/jobs/audit.ipynb #02249b0c
+# %% ../../nbs/jobs/audit.ipynb #52970499
 def _judge_of(network:UserModel, samples:Samples, everything:Samples, probs:Path|None):
     "What `audit` takes as its model."
     if probs is not None: return np.load(probs, mmap_mode="r", allow_pickle=False)

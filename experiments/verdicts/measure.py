@@ -23,8 +23,8 @@ from ambiguity_nb.verdicts import VerdictOptions, judge_samples
 results = Path(__file__).parent / "results"
 EPOCHS, ROWS = 5, 6_000
 NOISE = [("clean", None, 0.), ("uniform", "uniform", .2), ("instance", "instance", .2), ("uniform", "uniform", .05),
-         ("imbalance", "uniform", .05), ("held-out", None, 0.), ("uniform", "uniform", .4), ("instance", "instance", .05),
-         ("instance", "instance", .4)]
+         ("imbalance", "uniform", .05), ("held-out", None, 0.), ("uniform", "uniform", .4),
+         ("instance", "instance", .05), ("instance", "instance", .4)]
 
 
 def data(name: str, seed: int) -> Samples:
@@ -95,7 +95,8 @@ def run(name: str, what: str, kind: str | None, share: float, seed: int) -> tupl
     "One row, its self-test and its reliability."
     samples, done, true_y = condition(data(name, seed), what, kind, share, seed)
     options = VerdictOptions(Training(n_epochs=EPOCHS))
-    verdicts = judge_samples("resnet_small" if name == "cifar10" else "lenet", samples, options, seed=seed, device="cpu")
+    model = "resnet_small" if name == "cifar10" else "lenet"
+    verdicts = judge_samples(model, samples, options, seed=seed, device="cpu")
     keys = {"data": name, "condition": what, "share": share, "seed": seed}
     training = (verdicts.cost["training 1"] + verdicts.cost["training 2"]) / 2
     cost = {f"cost, {k}": v for k, v in verdicts.cost.items()} | {"trainings in all": verdicts.cost.sum() / training}
@@ -127,7 +128,8 @@ def main() -> None:
         if (name, what, share, seed) in done: continue
         done.add((name, what, share, seed))
         row, test, reliability = run(name, what, kind, share, seed)
-        tables = [pd.concat([old, new]) for old, new in zip(tables, (pd.DataFrame([row]), test, reliability), strict=True)]
+        new = pd.DataFrame([row]), test, reliability
+        tables = [pd.concat(pair) for pair in zip(tables, new, strict=True)]
         for table, path in zip(tables, paths, strict=True): table.to_parquet(path, index=False)
         print(name, what, share, seed, f"false alarms {row['false alarms']:.4f}", flush=True)
 
