@@ -77,14 +77,15 @@ def _search(run:Run, train:Samples, model:nn.Module, options:Demo, common:dict)-
     return found, generator
 
 # %% ../../nbs/jobs/demo.ipynb #96b0a6f9
-def _study(run:Run, scores:Characterization, found:BoundarySet, test:Samples, options:Demo, common:dict)->PatternStudy:
+def _study(run:Run, scores:Characterization, found:BoundarySet, judge:nn.Module, test:Samples, options:Demo,
+           seed:int)->PatternStudy:
     "3. Look for patterns among the images that were found."
     _logger.info("3/4 looking for patterns among %d images", len(found))
     train = scores.samples
     study = study_patterns(
         scores.model, generated_samples(found.images, train), train, test, Clustering(n_clusters=options.n_clusters),
-        StudyOptions(tau=options.tau), scores={"train": {k: scores.hardness(k) for k in ("aum", "data_maps")}},
-        seed=common["seed"])
+        StudyOptions(tau=options.tau, n_nulls=19), scores={"train": {k: scores.hardness(k) for k in ("aum", "data_maps")}},
+        judges=[judge], seed=seed)
     study.patterns.save(run.folder / "patterns")
     for table, frame in study.tables().items(): run.save_table(table, frame)
     return study
@@ -211,9 +212,10 @@ def _four_steps(run:Run, everything:Samples, train:Samples, test:Samples, option
     "Score, search, study, report."
     scores = _score(run, train, options, common)
     found, generator = _search(run, train, scores.model, options, common)
-    study = _study(run, scores, found, test, options, common)
-    _logger.info("4/4 asking another network, and writing the report")
     judge = _judge(everything, options.judge_epochs, run, common["device"])
+    judge.classes = everything.classes
+    study = _study(run, scores, found, judge, test, options, common["seed"])
+    _logger.info("4/4 writing the report")
     beside = _compared(found, found.images, generator, [scores.model], judge, [0, 1], train, test, everything)
     return _report(run, scores, study, beside).add_settings(run.config).write(run.folder / "report.html")
 
