@@ -84,7 +84,8 @@ def _study(run:Run, scores:Characterization, found:BoundarySet, judge:nn.Module,
     train = scores.samples
     study = study_patterns(
         scores.model, generated_samples(found.images, train), train, test, Clustering(n_clusters=options.n_clusters),
-        StudyOptions(tau=options.tau, n_nulls=19), scores={"train": {k: scores.hardness(k) for k in ("aum", "data_maps")}},
+        StudyOptions(tau=options.tau, n_nulls=19),
+        scores={"train": {k: scores.hardness(k) for k in ("aum", "data_maps")}},
         judges=[judge], seed=seed)
     study.patterns.save(run.folder / "patterns")
     for table, frame in study.tables().items(): run.save_table(table, frame)
