@@ -13,6 +13,10 @@ _names = {  # module: the names that it lends to the front page, imported when f
     "patterns": ("Clustering",),
     "study": ("generated_samples", "study_patterns"),
     "explorer": ("explore",),
+    "verdicts": ("VerdictOptions", "judge_samples"),
+    "latent_search": ("search_boundary", "search_rows"),
+    "jobs.audit": ("AuditOptions", "audit"),
+    "reviewing": ("review",),
 }
 _home = {name: module for module, names in _names.items() for name in names}
 __all__ = ["__version__", *sorted(_home)]

@@ -290,17 +290,18 @@ def test_configs_are_the_presets():
 
 
 def test_figures_have_intervals_and_close(tmp_path):
+    import matplotlib.pyplot as plt
+
     from ambiguity_nb.jobs.benchmark import benchmark_report
 
+    before = plt.get_fignums()                    # other tests may have left some open
     benchmark(GRID, tmp_path, n_jobs=1)
     run = open_run("benchmark", GRID.fixed(), RunFolder(run_folder=tmp_path / "runs"))
     report = benchmark_report(tmp_path, run=run)
     figures = [path.stem for path in (run.folder / "figures").iterdir()]
     assert len(figures) == len(set(figures)) >= 6
     assert "not clearly worse" in report.html() or "use " in report.html()
-    import matplotlib.pyplot as plt
-
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == before
 
 
 def test_the_command_resumes_and_extends(tmp_path, caplog):

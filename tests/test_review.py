@@ -50,7 +50,8 @@ def page(tmp_path_factory):
         targets = wait(lambda: [t for t in read() if t["type"] == "page"], 90, "Chromium's start")
         page = Page(targets[0]["webSocketDebuggerUrl"])
         page.folder = folder
-        wait(lambda: page.js("!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell'))"), 180, "opening")
+        opened = "!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell'))"
+        wait(lambda: page.js(opened), 180, "opening")
         status = "(window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status)"
         wait(lambda: page.js(f"{status} === 'idle'"), 180, "the kernel's start")
         page.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
@@ -69,7 +70,8 @@ def progress(page): return page.js("document.querySelector('.ambiguity-review .a
 
 def press(page, key, code=None):
     page.js("document.querySelector('.ambiguity-review').focus()")
-    for kind in ("keyDown", "keyUp"): page("Input.dispatchKeyEvent", type=kind, key=key, code=code or f"Key{key.upper()}")
+    for kind in ("keyDown", "keyUp"):
+        page("Input.dispatchKeyEvent", type=kind, key=key, code=code or f"Key{key.upper()}")
 
 
 def made(page):
