@@ -330,27 +330,27 @@ def halved(log_probs):
 
 def test_a_loss_of_ones_own(samples, tmp_path, monkeypatch):
     "As a function, and by module:object from a file in the current folder; with twice the weight it is the paper's."
-    (tmp_path / "mine.py").write_text("def halved(log_probs): return .5 * (log_probs[:, 1].exp() - .5).abs()\n")
+    (tmp_path / "halving.py").write_text("def halved(log_probs): return .5 * (log_probs[:, 1].exp() - .5).abs()\n")
     monkeypatch.chdir(tmp_path)
     model, start = cnn(2), train_gan(samples, SHORT)
     usual, own, named = (train_gasten(model, samples, start, Confusion(1, kind, alpha), STEP2, **NONE)
-                         for kind, alpha in (("abs", 25.), (halved, 50.), ("mine:halved", 50.)))
+                         for kind, alpha in (("abs", 25.), (halved, 50.), ("halving:halved", 50.)))
     assert equal(own.generator, named.generator)
     for a, b in zip(usual.generator.parameters(), own.generator.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
-    with pytest.raises(ValueError, match="give `alpha`"): Confusion(kind="mine:halved")
+    with pytest.raises(ValueError, match="give `alpha`"): Confusion(kind="halving:halved")
     with pytest.raises(ValueError, match="choose from"): Confusion(kind="halved")
 
 
 def test_a_loss_of_ones_own_from_flags_and_from_a_file(tmp_path, monkeypatch):
     from ambiguity_nb.jobs.cli import parse
 
-    (tmp_path / "mine.py").write_text("def halved(log_probs): return .5 * (log_probs[:, 1].exp() - .5).abs()\n")
-    (tmp_path / "grid.yml").write_text("alphas: {'mine:halved': [50], abs: [25]}\nstep1_epochs: [3]\n")
+    (tmp_path / "halving.py").write_text("def halved(log_probs): return .5 * (log_probs[:, 1].exp() - .5).abs()\n")
+    (tmp_path / "grid.yml").write_text("alphas: {'halving:halved': [50], abs: [25]}\nstep1_epochs: [3]\n")
     monkeypatch.chdir(tmp_path)
-    flags = parse("gasten", ["--confusions", "mine:halved", "--alphas", "50"])["grid"]
-    assert [cell.name for cell in flags.cells(["nf2"])] == ["seed0-from10-nf2-mine-halved-50"]
-    assert list(parse("gasten", ["--config", "grid.yml", "--trust"])["grid"].weights) == ["mine:halved", "abs"]
+    flags = parse("gasten", ["--confusions", "halving:halved", "--alphas", "50"])["grid"]
+    assert [cell.name for cell in flags.cells(["nf2"])] == ["seed0-from10-nf2-halving-halved-50"]
+    assert list(parse("gasten", ["--config", "grid.yml", "--trust"])["grid"].weights) == ["halving:halved", "abs"]
 
 
 def test_a_grid_goes_on_when_a_cell_diverges(samples, tmp_path):
