@@ -3,24 +3,13 @@
 Both maps, our own canvas and the WebGL scatter of jupyter-scatter, take the same real mouse events; Chromium draws
 WebGL in software.
 """
-import base64
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import pytest
+from browser import needs, notebook_in_lab, wait
 
 from ambiguity_nb.patterns import _pattern_colors
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-ROOT = Path(__file__).parent.parent
 
 MAPS = ("widgets", "jscatter")  # in the order of the notebook's cells
 CELL = """
@@ -53,94 +42,12 @@ const place = i => {
 """
 
 
-def free_port()->int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait(check, seconds, what):
-    "Poll until `check()` is truthy; fail with `what` when it never is."
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if value := check(): return value
-        except (OSError, ValueError): pass
-        time.sleep(.3)
-    pytest.fail(f"{what} did not happen within {seconds} s")
-
-
-class Page:
-    "Chromium's DevTools protocol, as much of it as a click needs."
-
-    def __init__(self, url):
-        import websocket
-
-        self.socket, self.count = websocket.create_connection(url, timeout=30, suppress_origin=True), 0
-
-    def __call__(self, method, **params):
-        self.count += 1
-        self.socket.send(json.dumps({"id": self.count, "method": method, "params": params}))
-        while True:
-            answer = json.loads(self.socket.recv())
-            if answer.get("id") == self.count: return answer.get("result", answer)
-
-    def js(self, code):
-        answer = self("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
-        return answer.get("result", {}).get("value")
-
-    def mouse(self, kind, at, buttons=1, modifiers=0):
-        button = "none" if kind == "mouseMoved" and not buttons else "left"
-        self("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button=button, buttons=buttons, clickCount=1,
-             modifiers=modifiers)
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    if CHROMIUM is None: pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    pytest.importorskip("jupyterlab")
-    pytest.importorskip("websocket")
-    folder = tmp_path_factory.mktemp("lab")
-    pytest.importorskip("jscatter")
-    cells = [{"cell_type": "code", "id": name, "metadata": {}, "source": CELL.replace("MAP", name), "outputs": [],
-              "execution_count": None} for name in MAPS]
-    kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    (folder / "explore.ipynb").write_text(json.dumps(notebook))
-    port, debug = free_port(), free_port()
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config"),
-           "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
-    log = open(folder / "lab.log", "w")
-    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-                            "--ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
-                            "--expose-app-in-browser", f"--notebook-dir={folder}"],
-                           cwd=folder, env=env, stdout=log, stderr=log)
-    browser = None
-    try:
-        wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5).status == 200, 90,
-             "JupyterLab's start")
-        browser = subprocess.Popen([CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu",
-                                    "--enable-unsafe-swiftshader", "--window-size=1400,1000",
-                                    f"--remote-debugging-port={debug}",
-                                    f"--user-data-dir={folder / 'profile'}",
-                                    f"http://127.0.0.1:{port}/lab/tree/explore.ipynb"], stdout=log, stderr=log)
-        read = lambda: json.loads(urllib.request.urlopen(f"http://127.0.0.1:{debug}/json", timeout=5).read())
-        targets = wait(lambda: [t for t in read() if t["type"] == "page"], 60, "Chromium's start")
-        page = Page(targets[0]["webSocketDebuggerUrl"])
-        page.folder = folder
-        wait(lambda: page.js("!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell'))"), 120,
-             "opening the notebook")
-        status = "(window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status)"
-        wait(lambda: page.js(f"{status} === 'idle'"), 120, "the kernel's start")
-        page.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        yield page
-    finally:
-        for process in (browser, lab):
-            if process is not None:
-                process.terminate()
-                try: process.wait(20)
-                except subprocess.TimeoutExpired: process.kill()
-        log.close()
+    needs("jupyterlab", "jscatter")
+    cells = {name: CELL.replace("MAP", name) for name in MAPS}
+    flags = ("--enable-unsafe-swiftshader", "--window-size=1400,1000")
+    with notebook_in_lab(tmp_path_factory.mktemp("lab"), cells, *flags) as page: yield page
 
 
 @pytest.fixture(params=MAPS)
@@ -202,12 +109,6 @@ def around(low, high):
     return [stop(a, b, t) for a, b in sides for t in range(4)] + corners[-1:]
 
 
-def screenshot(page, name):
-    "Kept only where a folder is named, for people to look at."
-    if folder := os.environ.get("AMBIGUITY_SCREENSHOTS"):
-        Path(folder, name).write_bytes(base64.b64decode(page("Page.captureScreenshot", format="png")["data"]))
-
-
 @pytest.mark.slow
 def test_click_shows_the_image_and_reaches_python(page, explorer):
     seen = []
@@ -218,7 +119,7 @@ def test_click_shows_the_image_and_reaches_python(page, explorer):
         seen.append(explorer.picture)
     assert seen[0] != seen[1] and seen[0].startswith("blob:") | seen[0].startswith("data:")
     assert "nearest test: " in explorer.js("cell.querySelector('.jp-OutputArea').textContent")
-    screenshot(page, f"click-{explorer.name}.png")
+    page.screenshot(f"click-{explorer.name}.png")
 
 
 @pytest.mark.slow
@@ -228,7 +129,7 @@ def test_lasso_selects_a_group_and_shift_adds(page, explorer):
     corner = [0, 1, 2, 10, 11, 12, 20, 21, 22]
     wait(lambda: explorer.calls[-1] == corner, 20, "the lasso's selection")
     wait(lambda: "9 inputs" in explorer.text, 10, "the panel")
-    screenshot(page, f"lasso-{explorer.name}.png")
+    page.screenshot(f"lasso-{explorer.name}.png")
     explorer.drag(explorer.point(57), shift=True)
     wait(lambda: explorer.calls[-1] == [*corner, 57], 20, "adding a point")
 
@@ -253,7 +154,7 @@ def test_arrow_keys_go_from_point_to_point_on_the_canvas(page):
     for key, modifiers, want in keys:
         page("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, modifiers=modifiers)
         wait(lambda want=want: shown.calls[-1] == want, 20, f"{want} after {key}")
-    screenshot(page, "keys-widgets.png")
+    page.screenshot("keys-widgets.png")
 
 
 @pytest.mark.slow

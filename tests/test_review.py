@@ -1,13 +1,7 @@
 """Review in a real JupyterLab, in headless Chromium: keys and clicks decide, and the file holds it."""
-import json
-import os
-import subprocess
-import sys
-import urllib.request
-
 import pandas as pd
 import pytest
-from test_explorer import CHROMIUM, ROOT, Page, free_port, screenshot, wait
+from browser import needs, notebook_in_lab, wait
 
 CELL = """
 import numpy as np
@@ -25,44 +19,10 @@ reviewer
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     "A notebook with a review, run."
-    if CHROMIUM is None: pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    for package in ("jupyterlab", "websocket"): pytest.importorskip(package)
-    folder = tmp_path_factory.mktemp("lab")
-    cell = {"cell_type": "code", "id": "review", "metadata": {}, "source": CELL, "outputs": [], "execution_count": None}
-    kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
-    notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    (folder / "review.ipynb").write_text(json.dumps(notebook))
-    port, debug = free_port(), free_port()
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config"),
-           "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
-    words = ["--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1", "--IdentityProvider.token=",
-             "--ServerApp.disable_check_xsrf=True", "--expose-app-in-browser", f"--notebook-dir={folder}"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], cwd=folder, env=env, **quiet)
-    browser = None
-    try:
-        wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5).status == 200, 120, "JupyterLab")
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1000",
-                 f"--remote-debugging-port={debug}", f"--user-data-dir={folder / 'profile'}"]
-        url = f"http://127.0.0.1:{port}/lab/tree/review.ipynb"
-        browser = subprocess.Popen([CHROMIUM, *flags, url], **quiet)
-        read = lambda: json.loads(urllib.request.urlopen(f"http://127.0.0.1:{debug}/json", timeout=5).read())
-        targets = wait(lambda: [t for t in read() if t["type"] == "page"], 90, "Chromium's start")
-        page = Page(targets[0]["webSocketDebuggerUrl"])
-        page.folder = folder
-        opened = "!!(window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell'))"
-        wait(lambda: page.js(opened), 180, "opening")
-        status = "(window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status)"
-        wait(lambda: page.js(f"{status} === 'idle'"), 180, "the kernel's start")
-        page.js("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    needs("jupyterlab")
+    with notebook_in_lab(tmp_path_factory.mktemp("lab"), {"review": CELL}, "--window-size=1200,1000") as page:
         wait(lambda: page.js("!!document.querySelector('.ambiguity-review h4')"), 180, "the first finding")
         yield page
-    finally:
-        for process in (browser, lab):
-            if process is None: continue
-            process.terminate()
-            try: process.wait(20)
-            except subprocess.TimeoutExpired: process.kill()
 
 
 def progress(page): return page.js("document.querySelector('.ambiguity-review .ambiguity-progress').textContent") or ""
@@ -83,7 +43,7 @@ def made(page):
 def test_keys_and_clicks_decide_and_the_file_holds_it(page):
     n = int(progress(page).split(" of ")[1].split(";")[0])
     assert n == 12 and page.js("[...document.querySelectorAll('.ambiguity-review img')].every(i => i.naturalWidth > 0)")
-    screenshot(page, "review.png")
+    page.screenshot("review.png")
     for i, key in enumerate("akud", 1):
         press(page, key)
         wait(lambda i=i: len(made(page)) == i and progress(page).startswith(f"{i + 1} of"), 30, f"decision {i}")
