@@ -838,7 +838,7 @@ def plot_self_test(self:Verdicts,
     ax.axhline(.5, color=".4", ls="--", lw=.8)
     ax.set(ylabel="share of probes found", ylim=(0, 1))
     ax.set_xticks(range(len(test)), [k if s else f"{k} (withdrawn)" for k, s in test["shown"].items()])
-    ax.legend()
+    ax.legend(loc="lower center", bbox_to_anchor=(.5, 1), ncols=2, frameon=False)
     return ax
 
 # %% ../nbs/04f_verdicts.ipynb #f7c959d9

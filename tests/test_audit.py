@@ -269,10 +269,10 @@ def test_the_page_asks_nobody_for_anything_and_says_no_error(tab, page):
 
 
 def test_the_policy_refuses_other_scripts(tab):
-    tab.run("const s = document.createElement('script'); s.textContent = 'window.intruder = 1'; document.body.append(s);"
-           "const i = document.createElement('img'); i.setAttribute('onerror', 'window.intruder = 2'); "
-           "i.src = 'data:,';"
-           "document.body.append(i);")
+    tab.run("const s = document.createElement('script'); s.textContent = 'window.intruder = 1';"
+            "document.body.append(s);"
+            "const i = document.createElement('img'); i.setAttribute('onerror', 'window.intruder = 2');"
+            "i.src = 'data:,'; document.body.append(i);")
     time.sleep(.5)
     assert tab.run("return window.intruder === undefined")
 

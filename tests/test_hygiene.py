@@ -401,6 +401,6 @@ def test_components_do_not_import_the_frame_or_higher_numbers():
 
 
 def test_nothing_is_left_open():
-    words = re.compile(r"\b(T[O]DO|F[I]XME|X{3}|NotImplemented\w*)\b")  # brackets, so that this line is not found
+    words = re.compile(r"\b(T[O]DO|F[I]XME|X{3}|NotImplemented\w*)\b")  # not found itself
     found = [f"{name}: {match.group()}" for name, source in sources.items() if (match := words.search(source))]
     assert not found
