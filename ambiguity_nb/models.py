@@ -374,7 +374,8 @@ def _wanted_facts(build:Callable, name:str, samples:Samples, seed:int, options:d
     plain = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     given = {p.name: facts[p.name] for p in plain if p.name in facts} | options
     if lacking := [p.name for p in plain if p.default is p.empty and p.name not in given]:
-        raise ValueError(f"model {getattr(build, '__name__', name)!r} needs {lacking}, which nobody knows here; "
+        name = name if isinstance(name, str) else getattr(build, "__name__", name)
+        raise ValueError(f"model {name!r} needs {lacking}, which nobody knows here; "
                          f"expected parameters among {sorted(facts)}, others with defaults")
     return given
 

@@ -176,6 +176,9 @@ def _code_in(value:Any)->str|None:
     found = re.search(r"(?<![\w:])[A-Za-z_][\w.]*:[A-Za-z_]\w*", value) if isinstance(value, str) else None
     return found[0] if found and found[0] != "mgda:norm" else None
 
+# %% ../../nbs/jobs/cli.ipynb #70e3d1aa
+_to_mend = ValueError, OSError, ModuleNotFoundError, FloatingPointError   # OSError: files, disks, network
+
 # %% ../../nbs/jobs/cli.ipynb #1326b77e
 def main(
     args:Sequence[str]|None=None, # words after `ambiguity`; those of the process when None
@@ -195,8 +198,10 @@ def main(
     logging.getLogger("ambiguity_nb").setLevel(logging.INFO)
     try:
         result = _function(command)(**parse(command, words))
-    except (ValueError, OSError, ModuleNotFoundError, FloatingPointError) as error:   # OSError: files, disks, network
-        print(f"ambiguity {command}: {error}", file=sys.stderr)
+    except Exception as error:
+        reason = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error   # of a hook's error
+        if not isinstance(reason, _to_mend): raise
+        print(f"ambiguity {command}: {reason}", file=sys.stderr)
         return 2
     if result is not None: print(result)
     return 0
