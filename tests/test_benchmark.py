@@ -336,6 +336,7 @@ def inverted(samples, rows, rng, severity, top=255):
 """
 
 
+@pytest.mark.slow
 def test_a_type_of_ones_own_from_flags_and_yaml(tmp_path, monkeypatch):
     from ambiguity_nb.jobs.cli import main
 

@@ -155,6 +155,7 @@ def test_a_table_is_scored_benchmarked_and_searched(here, tmp_path):
     assert rows["judge_class"].isin(wine.classes).all() and set(rows["nearest_1"]) <= set(wine.ids)
 
 
+@pytest.mark.slow
 def test_any_network_is_audited_and_its_patterns_found(here, tmp_path):
     quiet = QUIET.format(tmp_path)
     words = "--data digits.npz --classes five,three --model mine:Net --classifier_epochs 3"

@@ -163,6 +163,7 @@ def test_fifteen_thousand_rows_in_little_memory():
     assert metrics.adjusted_rand_score(y, found.labels) > .95
 
 
+@pytest.mark.slow
 def test_umap_leaves_torch_threads_alone():
     code = ("import numpy as np, torch\nfrom ambiguity_nb.patterns import Clustering\n"
             "before = torch.get_num_threads()\n"

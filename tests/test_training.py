@@ -46,6 +46,7 @@ def kill_after(process: subprocess.Popen, steps: int) -> None:
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_killed_five_times_ends_with_the_same_weights(tmp_path):
     process = start(tmp_path / "whole", tmp_path / "whole.safetensors")
     process.communicate()

@@ -142,12 +142,14 @@ def test_suspects_hold_few_right_labels(noisy, verdicts):
     assert (np.diff(p) >= 0).all() and p[0] == pytest.approx(1 / len(flags), rel=.2)
 
 
+@pytest.mark.slow
 def test_without_wrong_labels_few_are_named():
     clean = judge_samples("tabular_mlp", table(distance=6.), quick, device="cpu")
     assert (clean.frame["kind"].isin(_kinds[1:])).mean() < .01
     assert clean.wrong_labels["low"] == 0 and len(clean.suspects()) < 20
 
 
+@pytest.mark.slow
 def test_a_rare_class_is_not_mislabeled_as_a_whole():
     samples = table(5000, shares=[.33, .33, .323, .017])
     found = judge_samples("tabular_mlp", samples, quick, device="cpu")
@@ -182,6 +184,7 @@ def test_few_rows_get_a_ranking_only():
     assert all((run.samples.x == noisy.samples.x).all() for run in Probes(noisy.samples).runs)
 
 
+@pytest.mark.slow
 # ------------------------------------------------------------------------------------------------- ways to train
 def test_an_own_loop_and_saved_logits_give_the_same(noisy, verdicts):
     probes, saved = Probes(noisy.samples, quick, seed=0), Probes(noisy.samples, quick, seed=0)

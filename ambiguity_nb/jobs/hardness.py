@@ -150,8 +150,8 @@ def hardness(
     names, everything = _names(scores), replace(source, pos=None, neg=None, classes=None).read()
     samples = source._two(everything)
     if (samples.counts() > 0).sum() < 2:
-        raise ValueError(f"{samples.name!r} has one class, {samples.counts().idxmax()!r}; hardness is that of telling two "
-                         "classes or more apart")
+        raise ValueError(f"{samples.name!r} has one class, {samples.counts().idxmax()!r}; hardness is that of "
+                         "telling two classes or more apart")
     maker = _maker(network, samples, everything, runs)
     if maker is not None: maker.build(seed)                              # what does not fit is refused here
     folder = open_run("hardness", settings(source, network, training, scores=scores, runs=runs, seed=seed), run)
