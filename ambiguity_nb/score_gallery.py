@@ -541,8 +541,8 @@ class _VoG(Score):
     def check(self, model, samples):
         "The model must let gradients through, and two numbers per input element must fit into memory."
         if (needed := 8e-9 * len(samples) * math.prod(samples.shape)) > self.gigabytes:
-            raise ValueError(f"'vog' would keep {needed:.3g} GB, two numbers for each input element of each sample, and "
-                             f"has gigabytes={self.gigabytes:g}; allow more, smaller images, or leave it out")
+            raise ValueError(f"'vog' would keep {needed:.3g} GB, two numbers for each input element of each sample, "
+                             f"and has gigabytes={self.gigabytes:g}; allow more, smaller images, or leave it out")
         x, y, _ = next(samples.batches(2, device=model_device(model)))
         label_gradients(model, x, y)
 

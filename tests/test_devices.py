@@ -1,7 +1,7 @@
 """No tensor on the wrong device: the library on a pretended device, and on a real one where there is one.
 
 The pretended device calls itself "meta". Its tensors keep their numbers on the CPU and show them to nobody: they refuse
-to be mixed with tensors of the CPU (except single numbers, as CUDA does) and to become NumPy arrays, and everything that
+to be mixed with tensors of the CPU (except single numbers, as CUDA does) and to become NumPy arrays, and all that
 is made on "meta", or moved there, is such a tensor. What runs here has moved what it had to move.
 """
 import contextlib
@@ -114,7 +114,7 @@ def test_training_and_every_score_keep_to_the_device(name):
 
 def test_passes_over_a_model_keep_to_the_device():
     samples = load_samples("mnist-5k").subset(slice(0, 4000, 100))
-    model = lenet()
+    model, once = lenet(), Training(n_epochs=1, schedule="cosine")
     want = predict_logits(model, samples), predict_embeddings(model, samples), evaluate(model, samples)
     norms = gradient_norms(model, samples.normalize(samples.x), torch.from_numpy(samples.y), "ghost")
     with pretended():
@@ -124,10 +124,10 @@ def test_passes_over_a_model_keep_to_the_device():
         assert evaluate(model, samples) == pytest.approx(want[2])
         found = torch.cat([n for *_, n in gradient_batches(model, samples, method="ghost")])
         assert found.device.type == "cpu"
-        history = fit(lenet(), samples, Training(n_epochs=1, schedule="cosine"), validation=samples, device="meta")
+        history = fit(lenet(), samples, once, validation=samples, device="meta")
     np.testing.assert_allclose(found, norms, rtol=1e-4)
-    assert history[0]["val_loss"] == pytest.approx(
-        fit(lenet(), samples, Training(n_epochs=1, schedule="cosine"), validation=samples, device="cpu")[0]["val_loss"], 1e-3)
+    here = fit(lenet(), samples, once, validation=samples, device="cpu")
+    assert history[0]["val_loss"] == pytest.approx(here[0]["val_loss"], 1e-3)
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
