@@ -50,6 +50,29 @@ def _channels_last(model:nn.Module, x:torch.Tensor)->torch.Tensor:
             else: _takes_channels_last[model] = True
     return last if _takes_channels_last[model] else x
 
+# %% ../nbs/02_models.ipynb #3f39e081
+def _largest_of_four(a:torch.Tensor)->torch.Tensor: # [..., H, W] -> [..., H // 2, W // 2]
+    "`max_pool2d(a, 2)`, without a gradient."
+    h, w = a.shape[-2] // 2 * 2, a.shape[-1] // 2 * 2
+    p, q, r, s = (a[..., i:h:2, j:w:2] for i in (0, 1) for j in (0, 1))
+    return torch.maximum(torch.maximum(p, q), torch.maximum(r, s))
+
+# %% ../nbs/02_models.ipynb #52060eab
+@contextmanager
+def _looking(
+    model:nn.Module, # put in eval mode
+)->Iterator[nn.Module]: # the model
+    "`evaluating`, for a pass without gradients: its pooling by two is a faster one."
+    by_two = repr(nn.MaxPool2d(2))
+    pools = [m for m in model.modules() if type(m) is nn.MaxPool2d and repr(m) == by_two
+             and not m.return_indices and "forward" not in vars(m)]
+    with evaluating(model), torch.no_grad():
+        for pool in pools: pool.forward = _largest_of_four
+        try:
+            yield model
+        finally:
+            for pool in pools: del pool.forward
+
 # %% ../nbs/02_models.ipynb #591637d2
 def logits_and_embeddings(
     model:nn.Module, # a classifier, in whatever mode it is
@@ -153,7 +176,7 @@ def _refuse_trees(model, samples:Samples)->None:
 def _predict(model, samples, batch_size, device, forward)->np.ndarray:
     "Rows of `forward(model, x)` over all samples, in eval mode and without gradients."
     device = model_device(model, device)
-    with evaluating(model), torch.inference_mode():
+    with _looking(model), torch.inference_mode():
         batches = samples.batches(batch_size, device=device)
         rows = [forward(model, _channels_last(model, x)).float().cpu() for x, _, _ in batches]
     return torch.cat(rows).numpy()
@@ -162,7 +185,7 @@ def _predict(model, samples, batch_size, device, forward)->np.ndarray:
 def predict_logits(
     model:nn.Module, # a classifier; its weights, buffers and mode are unchanged
     samples:Samples, # N samples
-    batch_size:int=512, # samples per forward pass
+    batch_size:int|None=None, # samples per forward pass; what suits the processor when None
     device:str|torch.device="auto", # "auto": where the model is; else it is moved there
 )->np.ndarray: # [N, K] float32
     "Logits of all samples, in order, in eval mode."
@@ -172,7 +195,7 @@ def predict_logits(
 def predict_embeddings(
     model:nn.Module, # a classifier; its weights, buffers and mode are unchanged
     samples:Samples, # N samples
-    batch_size:int=512, # samples per forward pass
+    batch_size:int|None=None, # samples per forward pass; what suits the processor when None
     device:str|torch.device="auto", # "auto": where the model is; else it is moved there
 )->np.ndarray: # [N, D] float32
     "Penultimate features of all samples, in order, in eval mode."
