@@ -42,7 +42,7 @@ def demo() -> str:
     "The page of `ambiguity demo`."
     with tempfile.TemporaryDirectory() as folder:
         ambiguity("demo", "--run_folder", folder, "--progress", "false")
-        return with_way_back(the_page(Path(folder)), "<code>ambiguity demo</code>, without any other word")
+        return with_way_back(the_page(Path(folder)), "<code>ambiguity demo</code>, without any other word,")
 
 
 def photographs(file: Path, n: int = 1500) -> str:
@@ -52,7 +52,7 @@ def photographs(file: Path, n: int = 1500) -> str:
         np.savez(path, x=held["x"][:n], y=held["y"][:n], classes=held["classes"])
         ambiguity("audit", str(path), "--run_folder", str(Path(folder) / "runs"), "--shown", "60", "--progress", "false")
         text = the_page(Path(folder) / "runs").replace(f"{folder}/", "")
-    made = f"<code>ambiguity audit photographs.npz --shown 60</code>, on {n:,} photographs of CIFAR-10"
+    made = f"<code>ambiguity audit photographs.npz --shown 60</code>, on {n:,} photographs of CIFAR-10,"
     return with_way_back(text, made)
 
 
