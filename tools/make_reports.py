@@ -58,8 +58,8 @@ def photographs(file: Path, n: int = 1500) -> str:
 
 def with_way_back(page: str, made: str) -> str:
     "A page that says what made it and where it is shown, above all else."
-    bar = ('<p style="margin:0;max-width:none;padding:.5rem 1rem;background:#20435c;color:#fff;font:14px/1.4 system-ui,sans-serif">'
-           f'A real result: the page that {made} writes. '
+    look = "margin:0;max-width:none;padding:.5rem 1rem;background:#20435c;color:#fff;font:14px/1.4 system-ui,sans-serif"
+    bar = (f'<p style="{look}">A real result: the page that {made} writes. '
            '<a style="color:#fff" href="../try_it.html">Back to the site</a></p>')
     return re.sub(r"(<body[^>]*>)", lambda m: f"{m[1]}\n{bar}", page, count=1)
 

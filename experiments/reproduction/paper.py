@@ -2,6 +2,7 @@
 
     AMBIGUITY_NB_DATA=FOLDER python experiments/reproduction/paper.py --seeds 0 1 2
     AMBIGUITY_NB_DATA=FOLDER python experiments/reproduction/paper.py --seeds 0 --step2_epochs 4
+    AMBIGUITY_NB_DATA=FOLDER python experiments/reproduction/paper.py --seeds 0 1 2 --lr 0.0005
 
 AMBIGUITY_NB_DATA names the folder of MNIST and FashionMNIST (torchvision's layout). For each row of paper.csv (pair, filters)
 and each seed:
@@ -15,8 +16,11 @@ and each seed:
   last one, and of the first
 
 Of each set of ambiguous images: the Fréchet distance to as many of the real images that the classifier is least sure of (at
-most 300; features of a LeNet of all classes), what that LeNet says of them, and patterns: `search_patterns` in the features of
-the classifier, of at most 600 images and with three settings of UMAP (the setting taken, and the best of UMAP and a mixture, which is what the paper searched).
+most 300; features of a LeNet of all classes), what that LeNet says of them, and patterns: `search_patterns` in the features
+of the classifier, of at most 600 images and with three settings of UMAP (the setting taken, and the best of UMAP and a
+mixture, which is what the paper searched).
+
+With --lr the classifiers alone are trained, with that learning rate, and their accuracy goes into results/rates.csv.
 
 Writes results/classifiers.csv and results/images.csv, a row as soon as it is there; rows that are there are not made again.
 What is trained once, step 1 and the LeNet, is kept in --folder.
@@ -32,7 +36,6 @@ from torch import nn
 
 from ambiguity_nb.choosing_epochs import second_opinion
 from ambiguity_nb.core import atomic_path
-from ambiguity_nb.data import Samples
 from ambiguity_nb.gasten import Confusion, Gan, generate_ambiguous, load_epoch, saved_epochs, train_gan, train_gasten
 from ambiguity_nb.generator_measures import frechet_ambiguous, is_ambiguous, predict_probs
 from ambiguity_nb.latent_search import search_boundary
@@ -154,14 +157,28 @@ def step2(pair: Pair, model, n_epochs: int, seed: int):
 
     def count(generator): return counts.append(len(generate_ambiguous(generator, model, 3000, seed=seed))) or {}
 
-    run = train_gasten(model, pair.train, pair.start, Confusion(n_epochs), Gan(filters=32, ema=.99), seed=seed, measures=count)
+    run = train_gasten(model, pair.train, pair.start, Confusion(n_epochs), Gan(filters=32, ema=.99), seed=seed,
+                       measures=count)
     return run, 5 * counts[0]
+
+
+def rates(data: str, name: str, widths, options) -> None:
+    "The classifiers of a pair with another learning rate."
+    numbers = list(map(int, name.split("v")))
+    train, test = (load_samples(data, part).binary(*numbers) for part in ("train", "test"))
+    for nf in map(int, widths):
+        for seed in options.seeds:
+            model = cnn(nf, 2, 1, (28, 28), seed=seed)
+            fit(model, train, Training(n_epochs=1, lr=options.lr, batch_size=64), seed=seed)
+            store(options.results / "rates.csv", {"data": data, "pair": name, "nf": nf, "seed": seed, "lr": options.lr,
+                                                  "accuracy": evaluate(model, test)["accuracy"]})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--step2_epochs", type=int, default=0, help="0 leaves step 2 out")
+    parser.add_argument("--lr", type=float, help="train classifiers only, with this learning rate")
     parser.add_argument("--pairs", nargs="*", help="such as 5v3; all when left out")
     parser.add_argument("--folder", type=Path, default=Path("runs/reproduction"), help="networks that are trained once")
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -172,6 +189,9 @@ def main() -> None:
     rows = pd.read_csv(HERE / "paper.csv")
     for (data, name), part in rows.groupby(["data", "pair"], sort=False):
         if options.pairs and name not in options.pairs: continue
+        if options.lr:
+            rates(data, name, part["nf"], options)
+            continue
         pair = Pair(data, name, options.folder)
         for seed in options.seeds:
             for _, row in part.iterrows(): of_row(pair, row, seed, options.step2_epochs, options.results)
