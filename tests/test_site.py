@@ -328,7 +328,7 @@ def test_llms_txt_names_every_page():
     text = (root / "llms.txt").read_text(encoding="utf-8")
     assert text == site_pages.llms(), "run `make readme`"
     for name in notebooks:
-        assert len(re.findall(rf"/{re.escape(site_pages.page_of(name))}\): \S", text)) == 1, name
+        assert len(re.findall(rf"/ambiguity_nb/{re.escape(site_pages.page_of(name))}\): \S", text)) == 1, name
 
 
 def test_the_citation_is_that_of_this_package():
