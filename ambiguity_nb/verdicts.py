@@ -304,7 +304,7 @@ class _Dynamics(Score):
     def start(self, n_samples, n_classes, n_epochs):
         self.early = max(1, round(n_epochs / 4))
         self.presented, self.believed = (torch.zeros(n_samples, dtype=torch.int64) for _ in range(2))
-        self.total, self.loss = torch.zeros(n_samples, n_classes), torch.zeros(n_samples)
+        self.total, self.margin = torch.zeros(n_samples, n_classes), torch.zeros(n_samples)
         self.first, self.last, self.embeddings = torch.zeros(n_samples, 3), torch.zeros(n_samples, 3), torch.zeros(0)
 
     def eval_batch(self, index, logits, y, embeddings):
@@ -312,10 +312,10 @@ class _Dynamics(Score):
         probs, features = logits.softmax(1), logits if embeddings is None else embeddings
         self.presented[index] += 1
         self.total[index] += probs
-        self.loss[index] += F.cross_entropy(logits, y, reduction="none")
         entropy = -torch.xlogy(probs, probs).sum(1)
         other = probs.scatter(1, y[:, None], -1).max(1).values
         self.last[index] = torch.stack([label_probs(logits, y), entropy, other], 1)
+        self.margin[index] += self.last[index, 0] - other
         early = index[self.presented[index] == self.early]
         self.first[early] = self.last[early]
         right = index[probs.argmax(1) == y]
@@ -704,17 +704,25 @@ class _Evidence:
     ranks: pd.DataFrame # [N] how doubtful a label is by each score, by each run and by all; 1 = most
     features: np.ndarray # [N, 12]
 
-# %% ../nbs/04f_verdicts.ipynb #59415819
+# %% ../nbs/04f_verdicts.ipynb #cd3731e9
+_opinions = {"AUM": 2, "margin": 2, "neighbors": 1}  # scores that rank labels, and their weights
+
+# %% ../nbs/04f_verdicts.ipynb #0e1f4f19
 def _doubts(run:_Run, features:np.ndarray)->pd.DataFrame: # [N, 3] in [0, 1], 1 = most doubted
     "Ranks of all labels of a run by each score, among the user's rows."
     seen = run.scores["dynamics"]
-    raw = {"AUM": -run.scores["aum"].values(), "loss": (seen.loss / seen.presented.clamp_min(1)).numpy(),
+    raw = {"AUM": -run.scores["aum"].values(), "margin": -(seen.margin / seen.presented.clamp_min(1)).numpy(),
            "neighbors": -features[:, _features.index("agreement, embedding")]}
     ranks = {}
     for name, values in raw.items():
         ours = np.sort(values[run.own])
         ranks[name] = sum(np.searchsorted(ours, values, side) for side in ("left", "right")) / 2 / len(ours)
     return pd.DataFrame(ranks)
+
+# %% ../nbs/04f_verdicts.ipynb #c06cd2eb
+def _consensus(ranks:pd.DataFrame)->pd.Series: # [N]
+    "The weighted mean of ranks."
+    return sum(weight * ranks[name] for name, weight in _opinions.items()) / sum(_opinions.values())
 
 # %% ../nbs/04f_verdicts.ipynb #c9d39e24
 def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray], near:Sequence)->_Evidence:
@@ -725,8 +733,8 @@ def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray],
     seen = [run.scores["dynamics"] for run in runs]
     doubts = [_doubts(run, part) for run, part in zip(runs, features, strict=True)]
     ranks = pd.DataFrame(mean([part.to_numpy() for part in doubts]), columns=doubts[0].columns)
-    for i, part in enumerate(doubts): ranks[f"training {i + 1}"] = part.mean(axis=1)
-    ranks["consensus"] = ranks[doubts[0].columns].mean(axis=1)
+    for i, part in enumerate(doubts): ranks[f"training {i + 1}"] = _consensus(part).where(runs[i].own)
+    ranks["consensus"] = _consensus(ranks)
     last = np.where(own[1], 1, 0)                                                      # a run in which it was no probe
     believed = np.stack([s.believed.numpy() for s in seen])[last, np.arange(len(samples))]
     labels = samples.y[np.stack([index.numpy() for index in near])[last, np.arange(len(samples))]]
@@ -775,7 +783,7 @@ class Verdicts(Result):
     samples: Samples # N samples, as given
     frame: pd.DataFrame # by sample id: given, kind, probability, second_kind, suggested, ..., reason
     probabilities: np.ndarray|None # [N, 4] typical, mislabeled, unusual input, ambiguous; None with too few rows
-    ranks: pd.DataFrame # by sample id: AUM, loss, neighbors, training 1, training 2, consensus; 1 = most doubted
+    ranks: pd.DataFrame # by sample id: AUM, margin, neighbors, training 1, training 2, consensus; 1 = most doubted
     self_test: pd.DataFrame|None # by kind: recall with generators known and left out, and whether it is shown
     wrong_labels: pd.Series|None # estimate, low and high: how many labels are wrong, with a 95 % interval
     reliability: pd.DataFrame|None # by bin: probability said and share found, on probes, kinds equally frequent
@@ -915,12 +923,12 @@ def judge(self:Probes,
     ranks = evidence.ranks.set_axis(frame.index)
     return Verdicts(self.samples, frame, ranks=ranks, planted=planted, cost=cost, options=self.options, **found)
 
-# %% ../nbs/04f_verdicts.ipynb #e3435b74
+# %% ../nbs/04f_verdicts.ipynb #64a04b02
 def _planted_in(number:int, run:_Run, features:np.ndarray)->pd.DataFrame:
     "The probes of a run."
     at = np.flatnonzero(~run.own)
     return pd.DataFrame({"run": number, "id": run.samples.ids[at], "kind": np.array(_kinds)[run.kinds[at]],
-                         "generator": run.generators[at], "consensus": _doubts(run, features).mean(axis=1)[at]})
+                         "generator": run.generators[at], "consensus": _consensus(_doubts(run, features))[at]})
 
 # %% ../nbs/04f_verdicts.ipynb #373d2377
 def _too_few(probes:Probes)->dict:
