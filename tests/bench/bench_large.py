@@ -86,8 +86,8 @@ def images(gigabytes: float, folder: str) -> None:
     found = characterize(small, samples, ["aum", "forgetting", "data_maps", "loss", "el2n", "cleanlab",
                                           "prototypicality", "last_loss", "entropy", "random"],
                          Training(n_epochs=1, batch_size=32), device="cpu")
-    print(f"= {x.nbytes / 1e9:.1f} GB of images ({n} of {side} x {side}), {len(found.names)} scores, one epoch: gigabytes "
-          f"held | {peak.most:.2f} | 2\n= the same: seconds of CPU | {time.process_time() - start:.0f} |")
+    print(f"= {x.nbytes / 1e9:.1f} GB of images ({n} of {side} x {side}), {len(found.names)} scores, one epoch: "
+          f"gigabytes held | {peak.most:.2f} | 2\n= the same: seconds of CPU | {time.process_time() - start:.0f} |")
 
 
 def verdicts(n: int, folder: str) -> None:
