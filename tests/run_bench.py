@@ -5,8 +5,11 @@ value and its bar, if there is one; all of them are printed once more at the end
 """
 import argparse
 import csv
+import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 bench = Path(__file__).resolve().parent / "bench"
@@ -49,7 +52,8 @@ def main() -> int:
         failed, measures = failed + (not fine), measures + found
     print("\n== in short")
     for what, value, bar in measures: print(f"  {what:75s} {value:>8s}   {bar and 'bar ' + bar}")
-    if args.csv: add(args.csv, measures)
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {version('torch')}"
+    if args.csv: add(args.csv, [["machine", machine, ""], *measures])
     return 1 if failed else 0
 
 

@@ -72,7 +72,7 @@ def rows(n: int, folder: str) -> None:
     timed("summary, hardest rows and a data map", lambda: (found.summary(), found.top("aum"), plot_data_map(found)))
     print(f"  left out: {sorted(found.left_out)}; file of {path.stat().st_size / 1e6:.0f} MB")
     print(f"= {n} rows, {len(found.names)} scores with frame and file: seconds of CPU | "
-          f"{time.process_time() - start:.0f} | linear\n= {n} rows: gigabytes held | {peak.most:.2f} | 4 at 1,000,000")
+          f"{time.process_time() - start:.0f} |\n= {n} rows: gigabytes held | {peak.most:.2f} | 4 at 1,000,000")
 
 
 def images(gigabytes: float, folder: str) -> None:
