@@ -132,17 +132,27 @@ def check_classifier(
     """
     _refuse_trees(model, samples)
     x, _, _ = next(samples.batches(2, device=model_device(model)))
+    _checked_logits(model, x, repr(samples.name), samples.n_classes)
+
+# %% ../nbs/02_models.ipynb #fd4385b1
+def _checked_logits(model:nn.Module, x:torch.Tensor, whence:str, n_classes:int|None=None)->torch.Tensor:
+    "Logits [B, K] of inputs in eval mode; K is 2 or more when not said. Raises `ValueError` for what are none."
+    who = type(model).__name__
     try:
         with evaluating(model), torch.no_grad(): logits = model(x)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{type(model).__name__} cannot take a batch of shape {tuple(x.shape)} from {samples.name!r}: "
-                         f"{error}") from error
+        raise ValueError(f"{who} cannot take a batch of shape {tuple(x.shape)} from {whence}: {error}") from error
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if shape != (len(x), samples.n_classes):
-        hint = " (two logits also for a binary problem)" if samples.n_classes == 2 else ""
-        raise ValueError(f"{type(model).__name__} gives {shape} for {len(x)} samples of {samples.n_classes} classes; "
-                         f"expected logits {(len(x), samples.n_classes)}{hint}")
-    _refuse_values(logits, type(model).__name__)
+    if n_classes is None:
+        if len(shape) != 2 or shape[0] != len(x) or shape[1] < 2:
+            raise ValueError(f"{who} gives {shape} for {len(x)} inputs; expected logits [{len(x)}, K] of two or more "
+                             "classes")
+    elif shape != (len(x), n_classes):
+        hint = " (two logits also for a binary problem)" if n_classes == 2 else ""
+        raise ValueError(f"{who} gives {shape} for {len(x)} samples of {n_classes} classes; "
+                         f"expected logits {(len(x), n_classes)}{hint}")
+    _refuse_values(logits, who)
+    return logits
 
 # %% ../nbs/02_models.ipynb #97fcd8b5
 def _refuse_values(logits:torch.Tensor, who:str)->None:
