@@ -220,6 +220,15 @@ def forked(job: str, folder: Path, deadly: int | None = None, seconds: float | N
         os._exit(code)
 
 
+def kill_a_worker() -> None:
+    "Kill one of the processes that the cluster's nanny looks after."
+    import psutil
+
+    workers = psutil.Process(int(os.environ["NANNY"])).children(True)
+    workers = [worker for worker in workers if "spawn_main" in " ".join(worker.cmdline())]
+    if workers: workers[0].kill()
+
+
 def main(job: str, folder: Path, n: int) -> list[dict]:
     "Kill a job at n points; what happened at each."
     start = time.perf_counter()
@@ -234,6 +243,7 @@ def main(job: str, folder: Path, n: int) -> list[dict]:
         while (code := forked(job, place, deadly, seconds)) == 0 and seconds is not None and seconds > .01:
             seconds /= 2                                                      # it was faster this time
             if place.exists(): os.rename(place, f"{place}-{seconds:.4f}")
+        if job == "dask" and i % 2: kill_a_worker()
         again, now = forked(job, place), left(place)
         odd = sorted({*whole, *now} - {k for k in whole if whole[k] == now.get(k)})
         told.append({"at": f"{kinds[deadly]} {deadly}" if deadly is not None else f"{seconds:.2f} s", "ended": code,
