@@ -128,9 +128,12 @@ def book() -> Book:
 
 
 # -------------------------------------------------------------------------------------------- signatures
+module_of = lru_cache(8)(ast.parse)  # pages show some names of one module each, and parsing it is the slow part
+
+
 def find_node(source: str, name: str) -> ast.AST | None:
     "The definition of `name` or `Class.name` in a module's source, additions by `@patch` included."
-    tree = ast.parse(source)
+    tree = module_of(source)
     node: ast.AST = tree
     for part in name.split("."):
         node = next((n for n in node.body if isinstance(n, definitions) and n.name == part), None)
