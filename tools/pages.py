@@ -360,7 +360,7 @@ def llms() -> str:
     lines = ["# ambiguity_nb", "", f"> {settings()['description']}"]
     for name, pages in sections():
         lines += ["", f"## {name}", ""]
-        for path in pages:
+        for path in (p for p in pages if p in ROOT_PAGES or (root / "nbs" / p).exists()):
             title, summary = about(path)
             lines.append(f"- [{title}]({site}/{page_of(path.replace('.qmd', '.ipynb'))}): {summary}")
     return "\n".join(lines) + "\n"
