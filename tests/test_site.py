@@ -118,7 +118,8 @@ def test_nbdev_finds_names_through_the_package(tmp_path):
 def processed(tmp_path_factory) -> Path:
     "The folder of processed notebooks: what Quarto gets."
     folder = tmp_path_factory.mktemp("site")
-    for name in ("settings.ini", "_quarto.yml", *site_pages.ROOT_PAGES.values()): shutil.copy(root / name, folder / name)
+    files = ("settings.ini", "_quarto.yml", *site_pages.ROOT_PAGES.values())
+    for name in files: shutil.copy(root / name, folder / name)
     for name in ("nbs", "tools", "ambiguity_nb"):
         ignored = shutil.ignore_patterns(".ipynb_checkpoints", "runs", "__pycache__")
         shutil.copytree(root / name, folder / name, symlinks=True, ignore=ignored)

@@ -1,4 +1,4 @@
-"""Cards of the site's figures, made from the outputs that the notebooks hold: a picture, what it is, a link to its cell.
+"""Cards of the site's figures, made from the outputs that notebooks hold: a picture, what it is, a link to its cell.
 
 `cards("Hardness scores")` is what `nbs/gallery.ipynb` shows; the build of the site (tools/pages.py) makes the cards
 again, from the outputs that are there then, and puts an anchor in front of each cell that a card leads to.

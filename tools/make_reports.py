@@ -50,7 +50,8 @@ def photographs(file: Path, n: int = 1500) -> str:
     with tempfile.TemporaryDirectory() as folder, np.load(file) as held:
         path = Path(folder) / "photographs.npz"
         np.savez(path, x=held["x"][:n], y=held["y"][:n], classes=held["classes"])
-        ambiguity("audit", str(path), "--run_folder", str(Path(folder) / "runs"), "--shown", "60", "--progress", "false")
+        ambiguity("audit", str(path), "--run_folder", str(Path(folder) / "runs"), "--shown", "60",
+                  "--progress", "false")
         text = the_page(Path(folder) / "runs").replace(f"{folder}/", "")
     made = f"<code>ambiguity audit photographs.npz --shown 60</code>, on {n:,} photographs of CIFAR-10,"
     return with_way_back(text, made)
@@ -109,7 +110,8 @@ def page_of(view, title: str, lead: str, k: int = 5) -> str:
 
     rows, inputs = unit_rows(view.embeddings, view.metric), view.inputs
     real = {part: seen.samples for part, seen in view.real.items()}
-    near = {part: nearest_rows(unit_rows(seen.embeddings, view.metric), rows, k=k)[0] for part, seen in view.real.items()}
+    near = {part: nearest_rows(unit_rows(seen.embeddings, view.metric), rows, k=k)[0]
+            for part, seen in view.real.items()}
     tiles, words, n, first = [inputs.x], [], len(inputs), len(inputs)
     for part, index in near.items():  # only the real images that are near to one of the inputs
         used, place = np.unique(index, return_inverse=True)
@@ -189,7 +191,7 @@ def main() -> int:
     makers = {"demo": demo, "explorer": explorer}
     if options.photographs: makers["photographs"] = lambda: photographs(options.photographs)
     for name in options.names or makers:
-        if name not in makers: parser.error(f"{name!r} needs --photographs" if name == "photographs" else f"no {name!r}")
+        if name not in makers: parser.error(f"there is no {name!r}; photographs need --photographs FILE")
         write(name, makers[name]())
     return 0
 

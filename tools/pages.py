@@ -310,7 +310,8 @@ class Page(FilterDefaults):
 
     def base_procs(self):
         ours = {add_links: Links, mv_exports: SourceBelow}
-        return [ours.get(p, p) for p in super().base_procs()] + [OwnHeadings, NoWidgetState, FigureAnchors, FreshGallery]
+        kept = [ours.get(p, p) for p in super().base_procs()]
+        return [*kept, OwnHeadings, NoWidgetState, FigureAnchors, FreshGallery]
 
     def __call__(self, nb):
         Renderer.path, Renderer.shown = relative(nb), set()
@@ -318,7 +319,7 @@ class Page(FilterDefaults):
         return super().__call__(nb)
 
 
-# -------------------------------------------------------------------------------------------- pages that are no notebook
+# ------------------------------------------------------------------------------------- pages that are no notebook
 ROOT_PAGES = {"changelog.qmd": "CHANGELOG.md", "contributing.qmd": "CONTRIBUTING.md"}
 
 
@@ -345,7 +346,8 @@ def sections() -> list[tuple[str, list[str]]]:
 
 def about(path: str) -> tuple[str, str]:
     "Title and summary of a page."
-    if path in ROOT_PAGES: return root_page(path).split("\n")[1].removeprefix("title: "), f"The file {ROOT_PAGES[path]}."
+    if path in ROOT_PAGES:
+        return root_page(path).split("\n")[1].removeprefix("title: "), f"The file {ROOT_PAGES[path]}."
     cells = read_nb(root / "nbs" / path).cells
     lines = next(c.source for c in cells if c.cell_type == "markdown").splitlines()
     title, summary = (next(line[2:].strip() for line in lines if line.startswith(mark)) for mark in ("# ", "> "))
@@ -354,11 +356,11 @@ def about(path: str) -> tuple[str, str]:
 
 def llms() -> str:
     "What llms.txt says: every page of the site with one sentence."
-    site = f"{settings()['doc_host']}{settings()['doc_baseurl']}" % {"user": settings()["user"], "repo": settings()["repo"]}
+    site = f"{settings()['doc_host']}{settings()['doc_baseurl']}" % settings()
     lines = ["# ambiguity_nb", "", f"> {settings()['description']}"]
     for name, pages in sections():
         lines += ["", f"## {name}", ""]
-        for path in pages:
+        for path in (p for p in pages if p in ROOT_PAGES or (root / "nbs" / p).exists()):
             title, summary = about(path)
             lines.append(f"- [{title}]({site}/{page_of(path.replace('.qmd', '.ipynb'))}): {summary}")
     return "\n".join(lines) + "\n"

@@ -207,8 +207,8 @@ def _from_verdicts(
                     models=list(models), notes=tuple(verdicts.notes), verdicts=verdicts, total=verdicts.wrong_labels)
     if verdicts.frame["p_value"].notna().any():
         at = verdicts.frame.index.get_indexer(verdicts.suspects().index)
-        found.doubted, found.wrong = (verdicts.frame["kind"] == "mislabeled").to_numpy(), verdicts.probabilities[:, 1]
-        found.doubted[at] = True
+        found.doubted = (verdicts.frame["kind"] == "mislabeled").to_numpy(copy=True)
+        found.doubted[at], found.wrong = True, verdicts.probabilities[:, 1]
     elif verdicts.probabilities is None: found.doubted = _doubted(probs, samples.y)
     else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
     return found
