@@ -486,5 +486,6 @@ def test_parts_of_color_images_and_of_a_pair_among_three_classes():
         inside = edit[channel, rows, columns].mean()
         assert inside > 3 * np.abs(np.delete(edit, channel, 0)[:, rows, columns].mean()) and inside > 0
     said = {words.split()[-1]: words for words in parts.words[0].split(", ")}
-    assert said["red"].startswith("more brightness top left") and said["green"].startswith("more brightness bottom right")
+    for color, place in (("red", "top left"), ("green", "bottom right")):
+        assert said[color].startswith(f"more brightness {place}")
     assert made.card(0, of="part").axes and made.explanation.maps.shape[1:] == (3, 3, 16, 16)
