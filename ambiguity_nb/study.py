@@ -587,7 +587,7 @@ def _draw_nearest(study:PatternStudy, of:str, number:int, at:int, part:str, n:in
 # %% ../nbs/08c_study.ipynb #7deae894
 @patch
 def figures(self:PatternStudy)->dict:
-    "All figures by name: `clusters`, `map`, `search` if any; for images `prototypes`, `explanations`, `cards()`."
+    "All figures by name: `clusters`, `map`, `search` if any; for images also `prototypes`, `explanations` and cards."
     patterns, flat = self.patterns, self.prototypes.ravel()
     figures = {"clusters": new_figure(6, 4), "map": new_figure(7, 5)}
     patterns.plot(figures["clusters"].subplots())
@@ -606,13 +606,16 @@ def figures(self:PatternStudy)->dict:
     if self.parts is not None:
         rows = self.parts.n_parts if self.parts.separate else 1
         figures["parts"] = self.parts.plot(self.train, fig=new_figure(8, .6 + 2.3 * rows))
-    return figures | self.cards()
+    return figures | self.cards("pattern") | (self.cards() if self.grouping()[0] == "part" else {})
 
 # %% ../nbs/08c_study.ipynb #ff0eedba
 @patch
-def cards(self:PatternStudy)->dict: # figures by name
+def cards(
+    self:PatternStudy,
+    of:str|None=None, # "part" or "pattern"; parts where the gate takes them for separate reasons when None
+)->dict: # figures by name
     "Cards of the parts, `part_0` ..., where these are separate reasons, else of the patterns, `card_0` ..."
-    of, labels, _ = self.grouping()
+    of, labels, _ = self.grouping(of)
     return {f"{'card' if of == 'pattern' else of}_{k}": self.card(k, fig=new_figure(8, 5.6), of=of)
             for k in np.unique(labels[labels >= 0]).tolist()}
 

@@ -421,6 +421,8 @@ def cards_show_parts_only_where_the_gate_passes(made, bare):
     "The same study, with a table of the gate that refuses and one that passes."
     from dataclasses import replace
 
+    from ambiguity_nb.explorer import explore
+
     kinds = ["one edit for all", "an edit for each part", "an edit for each style", "each image's own map"]
     gate = lambda moved, p: pd.DataFrame({"log-odds moved": moved, "p_value": [np.nan, p, np.nan, np.nan]}, index=kinds)
     cut = (np.arange(len(made.parts.inputs)) % 3)[:, None] == np.arange(3)
@@ -436,6 +438,7 @@ def cards_show_parts_only_where_the_gate_passes(made, bare):
     known = dict(zip(made.inputs.ids, labels, strict=True))
     assert [known[i] for i in made.parts.inputs.ids] == three.labels.tolist()
     assert yes.grouping("pattern")[1] is made.patterns.labels
+    assert (explore(yes, scatter="widgets").labels == labels).all()
     title = yes.card(1)._suptitle.get_text()
     assert "more ink here for a 1" in title and "3.40" in title
     assert "Pattern 1" in yes.card(1, of="pattern")._suptitle.get_text()
@@ -483,5 +486,6 @@ def test_parts_of_color_images_and_of_a_pair_among_three_classes():
         inside = edit[channel, rows, columns].mean()
         assert inside > 3 * np.abs(np.delete(edit, channel, 0)[:, rows, columns].mean()) and inside > 0
     said = {words.split()[-1]: words for words in parts.words[0].split(", ")}
-    assert said["red"].startswith("more brightness top left") and said["green"].startswith("more brightness bottom right")
+    for color, place in (("red", "top left"), ("green", "bottom right")):
+        assert said[color].startswith(f"more brightness {place}")
     assert made.card(0, of="part").axes and made.explanation.maps.shape[1:] == (3, 3, 16, 16)

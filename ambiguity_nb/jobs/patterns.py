@@ -237,7 +237,9 @@ def _report(run:Run, study:PatternStudy, stability:pd.DataFrame|None, accuracy:f
             "patterns; both lead to real samples.")
     report, figures = Report(f"What is between {pos} and {neg}?", lead, numbers, run), study.figures()
     _add_answers(report, study)
+    unused = "card" if study.grouping()[0] == "part" else "part"
     for kind, (heading, text) in _texts.items():
+        if kind == unused: continue
         for key in [key for key in figures if key.partition("_")[0] == kind]:
             report.draw(key, heading.format(key.partition("_")[2]), text, figures[key])
     _add_tables(report, study, stability)

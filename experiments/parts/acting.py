@@ -19,8 +19,8 @@ and the classifier is trained again from the same weights, with the chosen sampl
 - `relabel`: taken from the training samples, of which a tenth had been given the wrong label before the classifier was
   trained and its doubts were cut into parts; wrong labels among the chosen are put right
 
-Writes results/acting.csv: a row for each pair, model, seed, action and choice: accuracy and mean loss on all test images
-of the pair, and how many wrong labels were found. `nothing` is the classifier trained again on what it had.
+Writes results/acting.csv: a row for each pair, model, seed, action and choice: accuracy and mean loss on all test
+images of the pair, and how many wrong labels were found. `nothing` is the classifier trained again on what it had.
 """
 import argparse
 from pathlib import Path
