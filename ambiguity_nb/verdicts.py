@@ -304,7 +304,7 @@ class _Dynamics(Score):
     def start(self, n_samples, n_classes, n_epochs):
         self.early = max(1, round(n_epochs / 4))
         self.presented, self.believed = (torch.zeros(n_samples, dtype=torch.int64) for _ in range(2))
-        self.total = torch.zeros(n_samples, n_classes)
+        self.total, self.margin = torch.zeros(n_samples, n_classes), torch.zeros(n_samples)
         self.first, self.last, self.embeddings = torch.zeros(n_samples, 3), torch.zeros(n_samples, 3), torch.zeros(0)
 
     def eval_batch(self, index, logits, y, embeddings):
@@ -315,6 +315,7 @@ class _Dynamics(Score):
         entropy = -torch.xlogy(probs, probs).sum(1)
         other = probs.scatter(1, y[:, None], -1).max(1).values
         self.last[index] = torch.stack([label_probs(logits, y), entropy, other], 1)
+        self.margin[index] += self.last[index, 0] - other
         early = index[self.presented[index] == self.early]
         self.first[early] = self.last[early]
         right = index[probs.argmax(1) == y]
@@ -765,8 +766,28 @@ class _Evidence:
     believed: np.ndarray # [N] last epoch after which the label was predicted; 0 = never
     n_epochs: int # of training
     neighbors: np.ndarray # [N, k] labels of the nearest in the last embedding
-    suspicion: np.ndarray # [N] mean rank of the AUM, 1 = lowest
+    ranks: pd.DataFrame # [N] how doubtful a label is by each score, by each run and by all; 1 = most
     features: np.ndarray # [N, 12]
+
+# %% ../nbs/04f_verdicts.ipynb #cd3731e9
+_opinions = {"AUM": 2, "margin": 2, "neighbors": 1}  # scores that rank labels, and their weights
+
+# %% ../nbs/04f_verdicts.ipynb #0e1f4f19
+def _doubts(run:_Run, features:np.ndarray)->pd.DataFrame: # [N, 3] in [0, 1], 1 = most doubted
+    "Ranks of all labels of a run by each score, among the user's rows."
+    seen = run.scores["dynamics"]
+    raw = {"AUM": -run.scores["aum"].values(), "margin": -(seen.margin / seen.presented.clamp_min(1)).numpy(),
+           "neighbors": -features[:, _features.index("agreement, embedding")]}
+    ranks = {}
+    for name, values in raw.items():
+        ours = np.sort(values[run.own])
+        ranks[name] = sum(np.searchsorted(ours, values, side) for side in ("left", "right")) / 2 / len(ours)
+    return pd.DataFrame(ranks)
+
+# %% ../nbs/04f_verdicts.ipynb #c06cd2eb
+def _consensus(ranks:pd.DataFrame)->pd.Series: # [N]
+    "The weighted mean of ranks."
+    return sum(weight * ranks[name] for name, weight in _opinions.items()) / sum(_opinions.values())
 
 # %% ../nbs/04f_verdicts.ipynb #c9d39e24
 def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray], near:Sequence)->_Evidence:
@@ -775,12 +796,15 @@ def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray],
     def mean(values): return np.einsum("rn,rn...->n...", own / own.sum(0), np.stack(values))
 
     seen = [run.scores["dynamics"] for run in runs]
-    ranks = [pd.Series(np.where(run.own, -run.scores["aum"].values(), np.nan)).rank(pct=True).fillna(0) for run in runs]
+    doubts = [_doubts(run, part) for run, part in zip(runs, features, strict=True)]
+    ranks = pd.DataFrame(mean([part.to_numpy() for part in doubts]), columns=doubts[0].columns)
+    for i, part in enumerate(doubts): ranks[f"training {i + 1}"] = _consensus(part).where(runs[i].own)
+    ranks["consensus"] = _consensus(ranks)
     last = np.where(own[1], 1, 0)                                                      # a run in which it was no probe
     believed = np.stack([s.believed.numpy() for s in seen])[last, np.arange(len(samples))]
     labels = samples.y[np.stack([index.numpy() for index in near])[last, np.arange(len(samples))]]
     predicted = mean([(s.total / s.presented.clamp_min(1)[:, None]).numpy() for s in seen])
-    return _Evidence(predicted, believed, int(seen[0].presented.max()), labels, mean(ranks), mean(features))
+    return _Evidence(predicted, believed, int(seen[0].presented.max()), labels, ranks, mean(features))
 
 # %% ../nbs/04f_verdicts.ipynb #a633381d
 def _named_epochs(believed:int, n_epochs:int)->str:
@@ -824,14 +848,20 @@ class Verdicts(Result):
     samples: Samples # N samples, as given
     frame: pd.DataFrame # by sample id: given, kind, probability, second_kind, suggested, ..., reason
     probabilities: np.ndarray|None # [N, 4] typical, mislabeled, unusual input, ambiguous; None with too few rows
-    suspicion: np.ndarray # [N] mean rank of the AUM, 1 = lowest margin; wrong labels are ranked by it
+    ranks: pd.DataFrame # by sample id: AUM, margin, neighbors, training 1, training 2, consensus; 1 = most doubted
     self_test: pd.DataFrame|None # by kind: recall with generators known and left out, and whether it is shown
     wrong_labels: pd.Series|None # estimate, low and high: how many labels are wrong, with a 95 % interval
     reliability: pd.DataFrame|None # by bin: probability said and share found, on probes, kinds equally frequent
     shares: pd.DataFrame|None # by kind, with 95 % intervals; only with 200 or more reviewed rows
+    planted: pd.DataFrame # probes: run, id of the host, kind, generator, and consensus among the user's rows
     cost: pd.Series # CPU seconds of both trainings, the features and the judge
     options: VerdictOptions # as given
     notes: tuple[str, ...] = () # what is withdrawn or left out, and why
+
+    @property
+    def suspicion(self)->np.ndarray: # [N] in [0, 1], 1 = most doubted
+        "The consensus by which wrong labels are ranked."
+        return self.ranks["consensus"].to_numpy()
 
     @property
     def calibration_error(self)->float:
@@ -860,7 +890,7 @@ def top(self:Verdicts,
     kind:str, # "typical", "mislabeled", "unusual input", "ambiguous" or "unsure"
     n:int=10, # rows
 )->pd.DataFrame: # rows of `frame`
-    "The clearest samples of a kind; mislabeled ones by AUM. With too few rows, the most suspicious labels of all."
+    "The clearest samples of a kind; mislabeled ones by suspicion. With too few rows, the most suspicious labels of all."
     check_choice(kind, (*_kinds, "unsure"), "kind")
     order = -self.suspicion if kind == "mislabeled" else -self.frame["probability"].fillna(0).to_numpy()
     frame = self.frame.iloc[np.argsort(order, kind="stable")]
@@ -954,14 +984,23 @@ def judge(self:Probes,
     else: found = _judged(self, _records_of(self.runs, features, self.seed), evidence)
     cost = pd.Series({**(cost or {}), "features": features_done - start, "judge": time.process_time() - features_done})
     frame = _frame(self.samples, found.pop("kinds"), found["probabilities"], evidence, found.pop("p_values"))
-    return Verdicts(self.samples, frame, suspicion=evidence.suspicion, cost=cost, options=self.options, **found)
+    planted = pd.concat([_planted_in(i, run, features[i]) for i, run in enumerate(self.runs)], ignore_index=True)
+    ranks = evidence.ranks.set_axis(frame.index)
+    return Verdicts(self.samples, frame, ranks=ranks, planted=planted, cost=cost, options=self.options, **found)
+
+# %% ../nbs/04f_verdicts.ipynb #64a04b02
+def _planted_in(number:int, run:_Run, features:np.ndarray)->pd.DataFrame:
+    "The probes of a run."
+    at = np.flatnonzero(~run.own)
+    return pd.DataFrame({"run": number, "id": run.samples.ids[at], "kind": np.array(_kinds)[run.kinds[at]],
+                         "generator": run.generators[at], "consensus": _consensus(_doubts(run, features))[at]})
 
 # %% ../nbs/04f_verdicts.ipynb #373d2377
 def _too_few(probes:Probes)->dict:
     "What can be said of fewer than 4,000 rows."
     n = len(probes.samples)
     why = (f"{n:,} rows are too few to tell kinds apart ({_smallest:,} are needed, so that 100 probes of each kind are "
-           "no more than a tenth of them): labels are ranked by AUM, with a suggestion each, and no kind is named")
+           "no more than a tenth of them): labels are ranked, with a suggestion each, and no kind is named")
     nothing = dict.fromkeys(("probabilities", "self_test", "wrong_labels", "reliability", "shares"))
     return nothing | {"kinds": np.full(n, -1), "p_values": np.full(n, np.nan), "notes": (why,)}
 
@@ -984,7 +1023,7 @@ def _judged(probes:Probes, records:_Records, evidence:_Evidence)->dict:
     draws = _count_wrong(wrong, records, options.false_alarms, probes.seed) * n if shown[1] else None
     return found | {
         "kinds": _decide(posterior, cuts[samples.y], shown), "probabilities": posterior, "self_test": test,
-        "p_values": _p_values(evidence.suspicion, right) if shown[1] else np.full(n, np.nan),
+        "p_values": _p_values(evidence.ranks["consensus"].to_numpy(), right) if shown[1] else np.full(n, np.nan),
         "wrong_labels": None if draws is None else _interval(draws),
         "reliability": _reliability(probs[learned], records.kinds[learned], 3 if shown[3] else 2),
         "notes": _notes(probes, test)}

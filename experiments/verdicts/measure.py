@@ -112,7 +112,7 @@ def of_labels(verdicts, wrong, true_y) -> dict:
     "How wrong labels are ranked, chosen and mended."
     truth = pd.Series(wrong, verdicts.frame.index)
     learned = verdicts.probabilities[:, 1]
-    row = {"AP, AUM": average_precision_score(wrong, verdicts.suspicion),
+    row = {"AP, AUM": average_precision_score(wrong, verdicts.ranks["AUM"]),
            "AP, learned": average_precision_score(wrong, learned)}
     bins = (learned * 10).astype(int).clip(0, 9)
     table = pd.DataFrame({"said": learned, "found": wrong}).groupby(bins).agg(["mean", "size"])
