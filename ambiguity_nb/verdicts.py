@@ -890,7 +890,7 @@ def top(self:Verdicts,
     kind:str, # "typical", "mislabeled", "unusual input", "ambiguous" or "unsure"
     n:int=10, # rows
 )->pd.DataFrame: # rows of `frame`
-    "The clearest samples of a kind; mislabeled ones by suspicion. With too few rows, the most suspicious labels of all."
+    "The clearest samples of a kind; mislabeled ones by suspicion. Too few rows: the most suspicious labels of all."
     check_choice(kind, (*_kinds, "unsure"), "kind")
     order = -self.suspicion if kind == "mislabeled" else -self.frame["probability"].fillna(0).to_numpy()
     frame = self.frame.iloc[np.argsort(order, kind="stable")]
