@@ -592,7 +592,7 @@ def _cuts(posterior:np.ndarray, y:np.ndarray, n_classes:int, false_alarms:float)
 
 # %% ../nbs/04f_verdicts.ipynb #f5ab8c81
 def _decide(posterior:np.ndarray, cut:float|np.ndarray, shown:Sequence[bool]=(True,) * 4)->np.ndarray: # [M] int
-    "The kind of every row: a hard one only where it is clear and shown; unsure (-1) where typical is not likely either."
+    "The kind of every row: a hard one only where clear and shown; unsure (-1) where typical is not likely either."
     hard = 1 + posterior[:, 1:].argmax(1)
     clear = (posterior[:, 0] <= cut) & (posterior.max(1) >= .5) & (posterior[:, 0] < .5) & np.asarray(shown)[hard]
     return np.where(clear, hard, np.where(posterior[:, 0] >= .5, 0, -1))
@@ -890,7 +890,7 @@ def top(self:Verdicts,
     kind:str, # "typical", "mislabeled", "unusual input", "ambiguous" or "unsure"
     n:int=10, # rows
 )->pd.DataFrame: # rows of `frame`
-    "The clearest samples of a kind; mislabeled ones by suspicion. With too few rows, the most suspicious labels of all."
+    "The clearest samples of a kind; mislabeled ones by suspicion. Too few rows: the most suspicious labels of all."
     check_choice(kind, (*_kinds, "unsure"), "kind")
     order = -self.suspicion if kind == "mislabeled" else -self.frame["probability"].fillna(0).to_numpy()
     frame = self.frame.iloc[np.argsort(order, kind="stable")]

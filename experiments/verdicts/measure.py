@@ -12,6 +12,7 @@ with a category: 10,000 and 6,000 rows, a small network of dense layers. Five ep
 """
 import argparse
 from collections.abc import Mapping
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -45,9 +46,8 @@ def data(name: str, seed: int) -> Samples:
     "So many rows of a data set, drawn by the seed."
     if name == "gaussians": return gaussians(ROWS[name], seed)
     if name == "diamonds":
-        from plotnine.data import diamonds
-
-        frame = diamonds.sample(ROWS[name], random_state=seed).reset_index(drop=True)
+        folder = Path(find_spec("plotnine").origin).parent / "data"
+        frame = pd.read_csv(folder / "diamonds.csv").sample(ROWS[name], random_state=seed).reset_index(drop=True)
         return from_dataframe(frame.astype(dict.fromkeys(("cut", "color", "clarity"), str)), "cut", name=name)
     if name == "cifar10":
         with np.load(_folder(None) / "cifar10" / "train-12k.npz") as file:
