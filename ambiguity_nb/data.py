@@ -246,9 +246,10 @@ def normalize(
     device:str|torch.device|None=None, # where the result lies; where `x` is when None
 )->torch.Tensor: # [B, ...] float32: images in [-1, 1], features standardized
     "Raw values as model input."
-    x = torch.as_tensor(x, device=device).to(torch.float32)
+    raw = torch.as_tensor(x, device=device)
+    x = raw.to(torch.float32)
     shift, scale = (torch.as_tensor(v, device=x.device) for v in (self.shift, self.scale))
-    return (x - shift) / scale
+    return (x - shift if x is raw else x.sub_(shift)).div_(scale)                       # without further copies
 
 # %% ../nbs/00_data.ipynb #bc5f84b0
 @patch
@@ -411,7 +412,7 @@ def batches(
     if len(ends) > 1 and ends[-1] - ends[-2] == 1: del ends[-2]
     return _slices(self, order, [0, *ends], torch.device(device))
 
-# %% ../nbs/00_data.ipynb #30e5a15e
+# %% ../nbs/00_data.ipynb #4f38379c
 def _rows_at_once(shape:tuple[int, ...])->int:
     "Samples of a shape in a megabyte of float32, between 16 and 4,096."
     return min(4096, max(16, 2**18 // math.prod(shape)))
@@ -425,7 +426,7 @@ def _slices(samples, order, bounds, device):
         rows = slice(start, stop) if order is None else index.numpy()
         yield samples.normalize(_sent(np.array(samples.x[rows]), device)), _sent(y[index], device), index
 
-# %% ../nbs/00_data.ipynb #a62bd825
+# %% ../nbs/00_data.ipynb #bb746cae
 def _sent(values:np.ndarray|torch.Tensor, device:torch.device)->torch.Tensor:
     "Values on a device; to CUDA from pinned memory, so that the copy runs beside what the device is doing."
     values = torch.as_tensor(values)

@@ -283,11 +283,18 @@ class Checkpoint(Hook):
         self.settings = self.settings | data
         if not self.path.exists(): return
         state = load_state(self.path)
-        _check_settings(self.path, state["settings"], self.settings)
+        known = state.get("settings") if isinstance(state, dict) else None
+        if isinstance(known, dict): _check_settings(self.path, known, self.settings)
+        try: self._restore(state)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{str(self.path)!r} is damaged, or no checkpoint ({' '.join(str(error).split()):.200}); "
+                             "delete it, and the training starts again") from error
+
+    def _restore(self, state:dict)->None:
         for name, part in self.parts.items(): part.load_state_dict(state["parts"][name])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"]: torch.cuda.set_rng_state_all(state["cuda_rng"])
-        self.history = state["history"]
+        self.history = [dict(metrics) for metrics in state["history"]]
 
     def restored(self)->list[dict]:
         "Metrics of the epochs in the file."

@@ -65,11 +65,11 @@ def test_scoring_changes_nothing_in_training(planted):
     state = torch.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
     before = copy.deepcopy(model.state_dict())
-    scored = characterize(model, planted.samples, "all", Training(n_epochs=3, lr=5e-3))
+    scored = characterize(model, planted.samples, "all", Training(n_epochs=2, lr=5e-3))
     assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     bare = copy.deepcopy(model)
-    fit(bare, planted.samples, Training(n_epochs=3, lr=5e-3), device="cpu")
+    fit(bare, planted.samples, Training(n_epochs=2, lr=5e-3), device="cpu")
     ours = scored.model.cpu().state_dict()                                     # BatchNorm's buffers are among them
     assert all(torch.equal(v, bare.state_dict()[k]) for k, v in ours.items())
     assert all(p.grad is None or not p.grad.any() for p in scored.model.parameters())
@@ -420,7 +420,7 @@ def test_out_of_sample_probabilities_are_out_of_sample():
     noise = from_arrays(rng.normal(size=(300, 20)).astype(np.float32), rng.integers(0, 2, 300))
     both = [SCORES["cleanlab"]().named("inside"), SCORES["cleanlab"](out_of_sample=True).named("outside")]
     scored = characterize(lambda: nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 2)), noise, both,
-                          Training(n_epochs=60, lr=1e-2))
+                          Training(n_epochs=60, lr=1e-2, batch_size=150))
     assert scored.values("inside").mean() > .95 and .35 < scored.values("outside").mean() < .65
     measured = scored.summary().measured
     assert "out of sample" in measured["outside"] and "in sample" in measured["inside"]
@@ -687,9 +687,9 @@ def test_augmentations_are_addressed_by_seed_and_index(planted):
 
 
 def test_two_seeds_of_augmentations_rank_alike():
-    samples = load_samples("mnist-5k").subset(slice(0, 4000, 4))
+    samples = load_samples("mnist-5k").subset(slice(0, 4000, 8))
     draws = [SCORES["allsh"](seed=seed).named(f"seed {seed}") for seed in (1, 2)]
-    both = characterize("lenet", samples, draws, Training(n_epochs=3, lr=3e-3))
+    both = characterize("lenet", samples, draws, Training(n_epochs=3, lr=3e-3, batch_size=32))
     ranks = pd.DataFrame({name: both.values(name) for name in both.names}).rank()
     assert ranks.corr().iloc[0, 1] > .8
 

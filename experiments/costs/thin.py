@@ -42,15 +42,16 @@ def main() -> None:
             for value in values:
                 name = f"{score} {value}"
                 both = pd.Series(runs[-1].hardness(name)), pd.Series(runs[-1].hardness(most))
-                row = {"score": score, "measured": str(value), "seed": seed, "spearman": both[0].corr(both[1], "spearman"),
-                       "auroc": roc_auc_score(planted.flags, both[0])}
+                row = {"score": score, "measured": str(value), "seed": seed,
+                       "spearman": both[0].corr(both[1], "spearman"), "auroc": roc_auc_score(planted.flags, both[0])}
                 if seed:
                     other = pd.Series(runs[-2].hardness(most))
                     row["spearman, another training"] = both[1].corr(other, "spearman")
                 rows.append(row)
         frame = pd.DataFrame(rows)
         frame.to_csv(Path(__file__).parent / "results" / "thin.csv", index=False, float_format="%.4f")
-        print(frame.drop(columns="seed").groupby(["score", "measured"], sort=False).mean().round(3).to_string(), flush=True)
+        means = frame.drop(columns="seed").groupby(["score", "measured"], sort=False).mean()
+        print(means.round(3).to_string(), flush=True)
 
 
 if __name__ == "__main__": main()
