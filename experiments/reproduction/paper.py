@@ -1,7 +1,7 @@
 """The fifteen rows of "Finding Patterns in Ambiguity" (https://arxiv.org/abs/2408.06302), on full MNIST and Fashion-MNIST.
 
     AMBIGUITY_NB_DATA=FOLDER python experiments/reproduction/paper.py --seeds 0 1 2
-    AMBIGUITY_NB_DATA=FOLDER python experiments/reproduction/paper.py --seeds 0 --step2_epochs 4
+    AMBIGUITY_NB_DATA=FOLDER python experiments/reproduction/paper.py --seeds 0 --step2_epochs 2
     AMBIGUITY_NB_DATA=FOLDER python experiments/reproduction/paper.py --seeds 0 1 2 --lr 0.0005
 
 AMBIGUITY_NB_DATA names the folder of MNIST and FashionMNIST (torchvision's layout). For each row of paper.csv (pair, filters)
@@ -127,14 +127,16 @@ def patterns(features: np.ndarray, seed: int) -> dict:
     return row | {"clustering_seconds": clock() - started}
 
 
-def of_row(pair: Pair, row: pd.Series, seed: int, step2_epochs: int, results: Path) -> None:
+def of_row(pair: Pair, row: pd.Series, seed: int, options) -> None:
     "One row of the paper with one seed."
+    step2_epochs, results = options.step2_epochs, options.results
     keys = {"data": row["data"], "pair": row["pair"], "nf": int(row["nf"]), "seed": seed}
     ways = ["step 1, sampled", "step 1, bisected"] + [f"step 2, {e} epochs" for e in [step2_epochs] if e]
     missing = [way for way in ways if not known(results / "images.csv", keys | {"way": way})]
-    if not missing: return
+    if not missing or options.classifiers and known(results / "classifiers.csv", keys): return
     model, facts = pair.classifier(int(row["nf"]), seed)
     if not known(results / "classifiers.csv", keys): store(results / "classifiers.csv", keys | facts)
+    if options.classifiers: return
     for way in missing:
         started, first = clock(), np.nan
         if way == "step 1, bisected":
@@ -179,6 +181,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--step2_epochs", type=int, default=0, help="0 leaves step 2 out")
     parser.add_argument("--lr", type=float, help="train classifiers only, with this learning rate")
+    parser.add_argument("--classifiers", action="store_true", help="only the classifiers, no images")
     parser.add_argument("--pairs", nargs="*", help="such as 5v3; all when left out")
     parser.add_argument("--folder", type=Path, default=Path("runs/reproduction"), help="networks that are trained once")
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -194,7 +197,7 @@ def main() -> None:
             continue
         pair = Pair(data, name, options.folder)
         for seed in options.seeds:
-            for _, row in part.iterrows(): of_row(pair, row, seed, options.step2_epochs, options.results)
+            for _, row in part.iterrows(): of_row(pair, row, seed, options)
 
 
 if __name__ == "__main__": main()
