@@ -31,7 +31,8 @@ import torch
 from tqdm.auto import tqdm
 
 from . import __version__
-from .core import Registry, _end_with_parent, _readable, _settle_lines, as_plain, atomic_path, check_choice, patch
+from .core import (Registry, _end_with_parent, _readable, _settle_lines, as_plain, atomic_path,
+                               check_choice, patch)
 from .data import Samples
 from .hardness_types import HARDNESS_TYPES, Injected, inject
 from .models import MODELS, build_model, predict_logits
