@@ -161,7 +161,9 @@ class Result:
         path:str|Path, # file to appear
     )->Path: # the file
         "Write `frame`, whole or not at all."
-        with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
+        frame = self.frame
+        words = list(frame.columns[[dtype.kind not in "fiub" for dtype in frame.dtypes]])
+        with atomic_path(path) as temporary: frame.to_parquet(temporary, use_dictionary=words)   # of numbers: slow
         return Path(path)
 
 # %% ../nbs/core.ipynb #dbbd3247

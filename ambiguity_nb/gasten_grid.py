@@ -6,6 +6,7 @@
 __all__ = ['GastenGrid', 'gasten_grid']
 
 # %% ../nbs/06d_gasten_grid.ipynb #11cfe94f
+import hashlib
 import itertools
 import json
 import logging
@@ -255,11 +256,14 @@ def _made_by(work:_Work, cell:_GastenCell, kept:GanRun)->dict[str, Any]:
     "What a cell's generator makes; measured once."
     generator = kept.generator
     key = {"generator": fingerprint(generator), "n": work.grid.n_generated, "tau": work.grid.tau,
-           "space": _space(work, cell).name, "resamples": work.grid.n_resamples,
+           "space": _space(work, cell).name, "resamples": work.grid.n_resamples, "fixed": _fixed_key(work),
            "judge": fingerprint(work.judge) if work.judge else None}
     path = work.folder / cell.name / "result.json"
     old = _read_result(path)
     if old.get("key") == key: return old
+    if cell.trained and old and old["key"].get("fixed") != key["fixed"]:
+        raise ValueError(f"the epochs in {str(path.parent)!r} were measured on other noise or statistics; use another "
+                         "folder, or the files of before")
     started = time.perf_counter()
     images, found = _images(work, cell, generator)
     seconds = old.get("seconds", time.perf_counter() - started)
@@ -269,6 +273,13 @@ def _made_by(work:_Work, cell:_GastenCell, kept:GanRun)->dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary: temporary.write_text(json.dumps(result))
     return result
+
+# %% ../nbs/06d_gasten_grid.ipynb #44c3f266
+def _fixed_key(work:_Work)->str|None:
+    "A checksum of the noise and statistics that were given, if any."
+    z, reference = _fixed(work.grid, work.gan)
+    parts = [*([] if z is None else [z.numpy()]), *([] if reference is None else [reference.mean, reference.cov])]
+    return hashlib.sha1(b"".join(part.tobytes() for part in parts)).hexdigest()[:12] if parts else None
 
 # %% ../nbs/06d_gasten_grid.ipynb #e7837cb5
 def _images(work:_Work, cell:_GastenCell, generator:nn.Module)->tuple[torch.Tensor, dict[str, Any]]:

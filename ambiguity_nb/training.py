@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 
 from .core import Registry, _readable, checksum, load_state, resolve_device, save_state, seeded
 from .data import Samples
-from .models import _channels_last, check_classifier, evaluating, logits_and_embeddings, predict_logits
+from .models import (
+    _channels_last, _looking, check_classifier, evaluating, logits_and_embeddings, predict_logits)
 
 # %% ../nbs/03_training.ipynb #36dbcf1b
 class Hook:
@@ -423,8 +424,8 @@ class _EvaluationPass(Hook):
         listeners = [h for h in self.hooks if h.listens("eval_batch")]
         takers = [h for h in self.hooks if h.wants_input_gradients(epoch)]
         if not listeners and not takers: return
-        with evaluating(model), torch.set_grad_enabled(bool(takers)):
-            for batch in samples.batches(512, device=self.device): _evaluate_batch(model, batch, listeners, takers)
+        with evaluating(model) if takers else _looking(model):
+            for batch in samples.batches(None, device=self.device): _evaluate_batch(model, batch, listeners, takers)
 
 # %% ../nbs/03_training.ipynb #5706cddc
 def _evaluate_batch(model:nn.Module, batch:tuple, listeners:Sequence[Hook], takers:Sequence[Hook])->None:
@@ -441,7 +442,7 @@ def _evaluate_batch(model:nn.Module, batch:tuple, listeners:Sequence[Hook], take
 def evaluate(
     model:nn.Module, # a classifier; unchanged
     samples:Samples, # N samples
-    batch_size:int=512, # samples per forward pass
+    batch_size:int|None=None, # samples per forward pass; what suits the processor when None
     device:str|torch.device="auto", # "auto": where the model is
 )->dict[str, float]: # `loss`: mean cross-entropy in nats; `accuracy`: share in [0, 1]
     "Mean cross-entropy and accuracy in eval mode."
