@@ -31,7 +31,8 @@ import torch
 from tqdm.auto import tqdm
 
 from . import __version__
-from .core import Registry, _end_with_parent, _settle_lines, as_plain, atomic_path, check_choice, patch
+from .core import (Registry, _end_with_parent, _readable, _settle_lines, as_plain, atomic_path,
+                               check_choice, patch)
 from .data import Samples
 from .hardness_types import HARDNESS_TYPES, Injected, inject
 from .models import MODELS, build_model, predict_logits
@@ -493,7 +494,7 @@ class Store:
     ):
         self.folder = Path(folder)
         path = self.folder / "store.json"
-        known = json.loads(path.read_text()) if path.exists() else None
+        known = _read_names(path) if path.exists() else None
         self.settings = _settings(self.folder, known, grid)
         if known is not None: return
         with atomic_path(path) as temporary: temporary.write_text(json.dumps(self.settings, indent=1))
@@ -508,6 +509,11 @@ class Store:
         return sorted((self.folder / "cells").glob("[!.]*.parquet"))
 
     def __len__(self)->int: return len(self.files())
+
+# %% ../nbs/09_benchmark.ipynb #46e0c77c
+def _read_names(path:Path)->dict[str, Any]:
+    "A file of names and values."
+    with _readable(path): return {**json.loads(path.read_text())}
 
 # %% ../nbs/09_benchmark.ipynb #3060b8cf
 def _settings(folder:Path, known:dict|None, grid:Grid|None)->dict:
@@ -544,7 +550,7 @@ def read(self:Store, cell:BenchmarkCell|Path)->tuple[BenchmarkCell, dict]: # the
     try:
         metadata = pq.read_schema(path).metadata
         return BenchmarkCell(**json.loads(metadata[b"cell"])), json.loads(metadata[b"record"])
-    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{str(path)!r} is no whole cell of a benchmark ({error}); "
                          "delete it, and it will be computed again") from error
 
@@ -567,10 +573,12 @@ def results(self:Store,
 )->pd.DataFrame: # per cell, score and `by`: settings, `n_epochs`, evaluation, `group`, `cell_seconds`, cost
     "What all figures are made of: the finished cells as one long table."
     files = self.files() if cells is None else [self.file(cell) for cell in cells if self.done(cell)]
-    found = [self.read(path) for path in files]
-    length = {"n_epochs": self.settings["n_epochs"]}
-    whole = [(cell, record) for cell, record in found if "error" not in record]
-    return pd.DataFrame([row | length for cell, record in whole for row in _rows(cell, record)])
+    length, rows = {"n_epochs": self.settings.get("n_epochs")}, []
+    for path in files:
+        cell, record = self.read(path)
+        with _readable(path):
+            if "error" not in record: rows += [row | length for row in _rows(cell, record)]
+    return pd.DataFrame(rows)
 
 # %% ../nbs/09_benchmark.ipynb #524226f4
 def _rows(cell:BenchmarkCell, record:dict)->Iterator[dict]:
@@ -610,7 +618,7 @@ def claim(self:Store, data:Mapping[str, Sequence[np.ndarray]])->None:
 def claims(self:Store)->dict[str, int]: # name to checksum
     "What is known of data whose names do not tell what they are."
     path = self.folder / "data.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return _read_names(path) if path.exists() else {}
 
 # %% ../nbs/09_benchmark.ipynb #8e22b365
 def benchmark(

@@ -203,6 +203,19 @@ def _pack(value:Any, tensors:dict, key:str)->Any:
     raise TypeError(f"cannot save {key} of type {type(value).__name__}; "
                     "expected dicts, lists, numbers, strings and tensors")
 
+# %% ../nbs/core.ipynb #7170a949
+@contextmanager
+def _readable(
+    path:str|Path, # file that is read
+)->Iterator[None]:
+    "A block in which whatever a damaged file leads to becomes a `ValueError` that names it."
+    try: yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError) as error:
+        if isinstance(error, ValueError) and Path(path).name in str(error): raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{str(path)!r} is damaged, or a file of another kind ({said:.300}); delete it, or take "
+                         "one that was written by this version") from error
+
 # %% ../nbs/core.ipynb #00082c45
 def load_state(
     path:str|Path, # written by `save_state`
@@ -220,10 +233,7 @@ def load_state(
         raise ValueError(f"{str(path)!r} is not a safetensors file: {error}") from error
     if "state" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by `save_state`: its header has no state")
-    try: return _unpack(json.loads(metadata["state"]), tensors)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is damaged: its header does not describe its tensors ({error!r:.200})"
-                         ) from error
+    with _readable(path): return {**_unpack(json.loads(metadata["state"]), tensors)}
 
 # %% ../nbs/core.ipynb #1f0962f3
 def _unpack(packed:dict, tensors:dict)->Any:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .core import Registry, load_state, patch, resolve_device, save_state
+from .core import Registry, _readable, load_state, patch, resolve_device, save_state
 from .data import Samples
 from .models import build_model, embed, evaluating, model_device
 from .training import Training, fit
@@ -143,7 +143,7 @@ class Statistics:
         "Read statistics. Raises `FileNotFoundError`, `ValueError` for a file of other things."
         state = load_state(path)
         if fields := state.get("statistics"):
-            return cls(**fields | {name: fields[name].numpy() for name in ("mean", "cov")})
+            with _readable(path): return cls(**fields | {name: fields[name].numpy() for name in ("mean", "cov")})
         raise ValueError(f"{str(path)!r} holds {sorted(state)}, no statistics; "
                          "expected a file written by `Statistics.save`")
 

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import (Registry, as_plain, check_choice, load_state, new_axes, patch, resolve_device,
+from .core import (Registry, _readable, as_plain, check_choice, load_state, new_axes, patch, resolve_device,
                                save_state, seeded)
 from .data import Samples, plot_images
 from .fid import fingerprint
@@ -537,13 +537,14 @@ def load_epoch(
     if epoch not in there:
         raise FileNotFoundError(f"epoch {epoch} was not saved in {name}; choose from {there}")
     state = load_state(_epoch_path(folder, epoch))
-    generator = build_generator(**state["config"])
-    discriminator = build_discriminator(**state["discriminator_config"])
-    generator.load_state_dict(state["generator"])
-    discriminator.load_state_dict(state["discriminator"])
-    nets = Nets(generator, discriminator, ema=state["ema"], device=resolve_device(device))
-    if nets.average is not None: nets.average.load_state_dict(state["average"])
-    return GanRun(nets, state["history"], Path(folder))
+    with _readable(_epoch_path(folder, epoch)):
+        generator = build_generator(**state["config"])
+        discriminator = build_discriminator(**state["discriminator_config"])
+        generator.load_state_dict(state["generator"])
+        discriminator.load_state_dict(state["discriminator"])
+        nets = Nets(generator, discriminator, ema=state["ema"], device=resolve_device(device))
+        if nets.average is not None: nets.average.load_state_dict(state["average"])
+        return GanRun(nets, [dict(metrics) for metrics in state["history"]], Path(folder))
 
 # %% ../nbs/06_gasten.ipynb #66cc8a75
 def _plot_history(history:list[dict], ax=None):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .core import Registry, load_state, resolve_device, save_state, seeded
+from .core import Registry, _readable, load_state, resolve_device, save_state, seeded
 from .data import Samples
 
 # %% ../nbs/02_models.ipynb #6ef27708
@@ -533,14 +533,16 @@ def load_classifier(
     named, for weights of another architecture, and for classes that it does not know.
     """
     state = _read_weights(path)
-    known = state.get("meta", {})
+    known = state.get("meta", {}) if isinstance(state.get("meta", {}), dict) else {}
     if lacking := {"name", "shape", "classes", "options"} - known.keys():
         if model is None or samples is None:
             raise ValueError(f"{str(path)!r} is no file of `save_classifier`: it lacks {sorted(lacking)}; "
                              "name the network that its weights fill (--model), such as module:object")
         return _filled(build_model(model, samples), state, path, samples)
-    net = _filled(build_model(_network_of(path, known, model), _like(known), **known["options"]), state, path, None)
-    if "outputs" in known: net = _Selected(net, known["outputs"])
+    network = _network_of(path, known, model)
+    with _readable(path):
+        net = _filled(build_model(network, _like(known), **known["options"]), state, path, None)
+        if "outputs" in known: net = _Selected(net, known["outputs"])
     return (net if samples is None else _select(net, known["classes"], samples.classes)).eval()
 
 # %% ../nbs/02_models.ipynb #6ef647f5
@@ -571,7 +573,7 @@ def _like(known:dict)->Samples:
 # %% ../nbs/02_models.ipynb #2e548d8d
 def _network_of(path:str|Path, known:dict, model:str|Callable|None)->str|Callable:
     "The network that a file belongs to. Raises `ValueError` for another one, and for code that nobody named."
-    said = known["name"]
+    said = str(known["name"])
     if isinstance(model, str) and model != said:
         raise ValueError(f"{str(path)!r} holds weights of {said!r} and the model is {model!r}; leave the model out")
     if model is None and ":" in said:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import Registry, check_choice, load_state, save_state, seeded
+from .core import Registry, _readable, check_choice, load_state, save_state, seeded
 
 # %% ../nbs/06a_networks.ipynb #8d5bbdf2
 def _halved(side:int, n_blocks:int)->list[int]:
@@ -249,8 +249,9 @@ def load_generator(
     if "config" not in state or "generator" not in state:
         raise ValueError(f"{str(path)!r} holds {sorted(state)}, no generator; "
                          "expected a file written by `save_generator` or a training epoch")
-    generator = build_generator(**state["config"])
-    generator.load_state_dict(state.get("average") or state["generator"])
+    with _readable(path):
+        generator = build_generator(**state["config"])
+        generator.load_state_dict(state.get("average") or state["generator"])
     return generator.eval()
 
 # %% ../nbs/06a_networks.ipynb #44f09f2c

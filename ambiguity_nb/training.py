@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from .core import Registry, checksum, load_state, resolve_device, save_state, seeded
+from .core import Registry, _readable, checksum, load_state, resolve_device, save_state, seeded
 from .data import Samples
 from .models import (
     _channels_last, _looking, check_classifier, evaluating, logits_and_embeddings, predict_logits)
@@ -283,12 +283,9 @@ class Checkpoint(Hook):
         self.settings = self.settings | data
         if not self.path.exists(): return
         state = load_state(self.path)
-        known = state.get("settings") if isinstance(state, dict) else None
-        if isinstance(known, dict): _check_settings(self.path, known, self.settings)
-        try: self._restore(state)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            raise ValueError(f"{str(self.path)!r} is damaged, or no checkpoint ({' '.join(str(error).split()):.200}); "
-                             "delete it, and the training starts again") from error
+        with _readable(self.path): known = dict(state["settings"])
+        _check_settings(self.path, known, self.settings)
+        with _readable(self.path): self._restore(state)
 
     def _restore(self, state:dict)->None:
         for name, part in self.parts.items(): part.load_state_dict(state["parts"][name])

@@ -140,7 +140,7 @@ def left(folder: Path) -> dict[str, str]:
             said = "\n".join(sorted(json.dumps(plain(json.loads(line))) for line in path.read_text().splitlines()))
         elif path.suffix == ".json": said = json.dumps(plain(json.loads(path.read_text())))
         elif path.suffix in (".png", ".html", ".csv") or path.name == "environment.json": said = "there"
-        else: said = path.read_text()
+        else: said = hashlib.sha256(path.read_bytes()).hexdigest()
         found[path.relative_to(folder).as_posix()] = said
     return found
 

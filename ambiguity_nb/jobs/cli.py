@@ -191,7 +191,7 @@ def _in_words(error:Exception)->str:
     if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT): return str(error)
     where = f" of {error.filename!r}" if isinstance(error.filename, str) else ""
     return (f"the disk{where} is full ({error.strerror or error}); what was written before is whole; delete runs "
-            "that you do not need (`runs`, `runs/cache`) or give another --run_folder: the same command goes on from there")
+            "that you do not need (`runs`, `runs/cache`) or give another --run_folder: the command goes on from there")
 
 # %% ../../nbs/jobs/cli.ipynb #1326b77e
 def main(
