@@ -31,7 +31,7 @@ import torch
 from tqdm.auto import tqdm
 
 from . import __version__
-from .core import Registry, as_plain, atomic_path, check_choice, patch
+from .core import Registry, _end_with_parent, _settle_lines, as_plain, atomic_path, check_choice, patch
 from .data import Samples
 from .hardness_types import HARDNESS_TYPES, Injected, inject
 from .models import MODELS, build_model, predict_logits
@@ -633,9 +633,10 @@ def benchmark(
     samples, given = dict(samples or {}), {**grid.given, **(given or {})}
     cells, store = grid.cells(samples), Store(store.folder if isinstance(store, Store) else store, grid)
     if own := _own_data(cells, store, grid, samples, given): store.claim(own)
-    deaths = 0
+    deaths, notes = 0, store.folder / "epochs.jsonl"
+    _settle_lines(notes, "cell", "epoch")                # of a run that was killed
     while pending := [cell for cell in cells if not store.done(cell, failed=not retry or deaths > 0)]:
-        works = _works(pending, grid, samples, given, None if scheduler else store.folder / "epochs.jsonl")
+        works = _works(pending, grid, samples, given, None if scheduler else notes)
         try:
             finished = tqdm(_computed(works, n_jobs, scheduler), "cells", len(works), leave=False, disable=not progress)
             for n, (cell, frame, record) in enumerate(finished, 1):
@@ -645,6 +646,7 @@ def benchmark(
         except _worker_deaths() as error:
             deaths += 1
             if deaths == 4: raise _give_up(error, sum(map(store.done, cells)), len(cells)) from error
+    _settle_lines(notes, "cell", "epoch")
     return store.results(cells)
 
 # %% ../nbs/09_benchmark.ipynb #3cee3b24
@@ -669,7 +671,7 @@ def _in_processes(works:Sequence[_Work], n_jobs:int, threads:int)->Iterator[tupl
     "By processes of this machine."
     from joblib import parallel_config
 
-    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=threads):
+    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=threads, initializer=_end_with_parent):
         yield from _in_parallel(works, threads, "2*n_jobs")
 
 # %% ../nbs/09_benchmark.ipynb #8418fa98

@@ -8,6 +8,7 @@ __all__ = ['PALETTE', 'check_choice', 'Registry', 'comments', 'atomic_path', 'Re
 
 # %% ../nbs/core.ipynb #2760f10a
 import ast
+import errno
 import importlib
 import inspect
 import io
@@ -16,6 +17,8 @@ import os
 import sys
 import tempfile
 import textwrap
+import threading
+import time
 import tokenize
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -158,7 +161,9 @@ class Result:
         path:str|Path, # file to appear
     )->Path: # the file
         "Write `frame`, whole or not at all."
-        with atomic_path(path) as temporary: self.frame.to_parquet(temporary)
+        frame = self.frame
+        words = list(frame.columns[[dtype.kind not in "fiub" for dtype in frame.dtypes]])
+        with atomic_path(path) as temporary: frame.to_parquet(temporary, use_dictionary=words)   # of numbers: slow
         return Path(path)
 
 # %% ../nbs/core.ipynb #dbbd3247
@@ -166,12 +171,20 @@ def save_state(
     path:str|Path, # file to appear, ending in .safetensors
     state:dict, # nested dicts and lists of tensors, numbers and strings
 )->Path: # the file
-    "Write a nested state to one file, whole or not at all. Raises `TypeError` for a value of another type, naming it."
+    """Write a nested state to one file, whole or not at all.
+
+    Raises `TypeError` for a value of another type, naming it, and `OSError` for a full disk.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {}
     packed = _pack(state, tensors, "state")
-    with atomic_path(path) as temporary: save_file(tensors, temporary, metadata={"state": json.dumps(packed)})
+    try:
+        with atomic_path(path) as temporary: save_file(tensors, temporary, metadata={"state": json.dumps(packed)})
+    except SafetensorError as error:                      # of a full disk, and in words only
+        full = "os error 28" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
     return Path(path)
 
 # %% ../nbs/core.ipynb #78af52aa
@@ -207,7 +220,10 @@ def load_state(
         raise ValueError(f"{str(path)!r} is not a safetensors file: {error}") from error
     if "state" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by `save_state`: its header has no state")
-    return _unpack(json.loads(metadata["state"]), tensors)
+    try: return _unpack(json.loads(metadata["state"]), tensors)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is damaged: its header does not describe its tensors ({error!r:.200})"
+                         ) from error
 
 # %% ../nbs/core.ipynb #1f0962f3
 def _unpack(packed:dict, tensors:dict)->Any:
@@ -269,6 +285,31 @@ def resolve_device(
     if not there.get(device.type, lambda: True)():
         raise ValueError(f"device {str(device)!r} is not available on this machine; use device='auto' or 'cpu'")
     return device
+
+# %% ../nbs/core.ipynb #2ae5a573
+def _settle_lines(path:Path, *names:str)->None:
+    "Of a file of JSON lines keep those that are whole, and of those that agree in `names` the last."
+    lines, kept = path.read_text(errors="replace").splitlines() if path.exists() else [], {}
+    for line in lines:
+        try: record = json.loads(line)
+        except ValueError: continue
+        if not isinstance(record, dict): continue
+        key = str([record.get(name) for name in names])
+        kept.pop(key, None)
+        kept[key] = line
+    if len(kept) == len(lines): return
+    with atomic_path(path) as temporary: temporary.write_text("".join(f"{line}\n" for line in kept.values()))
+
+# %% ../nbs/core.ipynb #475936aa
+def _end_with_parent()->None:
+    "Let this process, a worker, end within a second of the process that started it."
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent: time.sleep(.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end with parent").start()
 
 # %% ../nbs/core.ipynb #b507cafc
 def patch(

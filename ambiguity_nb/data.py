@@ -10,6 +10,7 @@ import base64
 import functools
 import html
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as _replace
@@ -242,12 +243,13 @@ Samples.value_range = property(Samples.value_range)
 def normalize(
     self:Samples,
     x:np.ndarray|torch.Tensor, # [B, ...] in raw range
-    device:str|torch.device="cpu", # where the result lies
+    device:str|torch.device|None=None, # where the result lies; where `x` is when None
 )->torch.Tensor: # [B, ...] float32: images in [-1, 1], features standardized
     "Raw values as model input."
-    x = torch.as_tensor(x, device=device).to(torch.float32)
-    shift, scale = (torch.as_tensor(v, device=device) for v in (self.shift, self.scale))
-    return (x - shift) / scale
+    raw = torch.as_tensor(x, device=device)
+    x = raw.to(torch.float32)
+    shift, scale = (torch.as_tensor(v, device=x.device) for v in (self.shift, self.scale))
+    return (x - shift if x is raw else x.sub_(shift)).div_(scale)                       # without further copies
 
 # %% ../nbs/00_data.ipynb #bc5f84b0
 @patch
@@ -390,13 +392,14 @@ def rows(
 @patch
 def batches(
     self:Samples,
-    batch_size:int=64, # samples per batch; the last may be smaller, or larger by one
+    batch_size:int|None=64, # samples per batch; the last may be smaller, or larger by one; what suits a look when None
     shuffle:bool=False, # a new random order on every call
     generator:torch.Generator|None=None, # needed when `shuffle`
     device:str|torch.device="cpu", # where `x` and `y` go; `index` stays on the CPU
     drop_last:bool=False, # leave out a last batch that is not full
 )->Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]: # x [B, ...] float32, y [B] and index [B] int64
     "Batches of model inputs, labels and positions, sliced from the arrays."
+    if batch_size is None: batch_size = _rows_at_once(self.shape)
     if batch_size < 1: raise ValueError(f"batch_size is {batch_size}; expected at least 1")
     if shuffle and generator is None:
         raise ValueError("shuffle=True needs a generator, for example torch.Generator().manual_seed(0)")
@@ -409,6 +412,11 @@ def batches(
     if len(ends) > 1 and ends[-1] - ends[-2] == 1: del ends[-2]
     return _slices(self, order, [0, *ends], torch.device(device))
 
+# %% ../nbs/00_data.ipynb #4f38379c
+def _rows_at_once(shape:tuple[int, ...])->int:
+    "Samples of a shape in a megabyte of float32, between 16 and 4,096."
+    return min(4096, max(16, 2**18 // math.prod(shape)))
+
 # %% ../nbs/00_data.ipynb #47ca4507
 def _slices(samples, order, bounds, device):
     "Generator behind `Samples.batches`, which has checked the arguments."
@@ -416,7 +424,13 @@ def _slices(samples, order, bounds, device):
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         index = torch.arange(start, stop) if order is None else order[start:stop]
         rows = slice(start, stop) if order is None else index.numpy()
-        yield samples.normalize(np.array(samples.x[rows]), device), y[index].to(device), index
+        yield samples.normalize(_sent(np.array(samples.x[rows]), device)), _sent(y[index], device), index
+
+# %% ../nbs/00_data.ipynb #bb746cae
+def _sent(values:np.ndarray|torch.Tensor, device:torch.device)->torch.Tensor:
+    "Values on a device; to CUDA from pinned memory, so that the copy runs beside what the device is doing."
+    values = torch.as_tensor(values)
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 # %% ../nbs/00_data.ipynb #b2fd75fd
 def plot_images(

@@ -155,6 +155,77 @@ def _frozen(model:nn.Module)->Iterator[None]:
     finally:
         for p, flag in flags: p.requires_grad_(flag)
 
+# %% ../nbs/08b_explanations.ipynb #8dfab287
+def _curves(
+    model:nn.Module, # to logits
+    x:torch.Tensor, # [N, ...] model input
+    background:torch.Tensor, # [...] what takes the place of what is away
+    ranks:torch.Tensor, # [N, H, W] of pixels or [N, F] of features: which goes first, 0
+    k:int, # class
+    n_steps:int, # equal steps from none to all
+)->torch.Tensor: # [2, N, n_steps + 1] float64
+    "Log-odds of a class as elements of inputs are taken away, and as they are put onto the background."
+    n = ranks[0].numel()
+    ranks, curves = ranks[:, None] if x.ndim == 4 else ranks, []
+    for step in range(n_steps + 1):
+        moved = ranks < step / n_steps * n
+        both = torch.cat([torch.where(moved, background, x), torch.where(moved, x, background)])
+        curves.append(_log_odds(model(both))[:, k].double())
+    return torch.stack(curves, 1).reshape(2, len(x), -1)
+
+# %% ../nbs/08b_explanations.ipynb #85af8d28
+def _ranks(values:torch.Tensor)->torch.Tensor:
+    "For each row, the place of every element in descending order."
+    return values.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1).reshape(values.shape)
+
+# %% ../nbs/08b_explanations.ipynb #544a2685
+@patch
+def curves(
+    self:Explanation,
+    model:nn.Module, # the classifier that was explained; unchanged
+    x:torch.Tensor, # [N, ...] the inputs that were explained
+    baselines:torch.Tensor, # [M, ...] their mean takes the place of what is away
+    n_steps:int=20, # equal steps from no element to all
+    n_random:int=5, # random orders
+    seed:int=0, # of these
+    device:str|torch.device="auto", # "auto": where the model is
+)->np.ndarray: # [2, 2, N, K, n_steps + 1] float: deletion, insertion; in the order of the map, in random order
+    """Log-odds of each class as its elements are taken away, and as they are put onto the mean baseline.
+
+    Raises `ValueError` when there are not as many inputs as were explained, or baselines of another shape.
+    """
+    _check_baselines(baselines, x)
+    if len(x) != len(self.maps): raise ValueError(f"{len(x)} inputs for an explanation of {len(self.maps)}; give those")
+    device, rng = model_device(model, device), torch.Generator().manual_seed(seed)
+    maps = torch.from_numpy(self.maps).sum(2) if x.ndim == 4 else torch.from_numpy(self.maps)
+    x, background, found = x.to(device), baselines.mean(0).to(device), []
+    with torch.no_grad(), evaluating(model):
+        for k in range(maps.shape[1]):
+            orders = [maps[:, k], *(torch.rand(maps[:, k].shape, generator=rng) for _ in range(n_random))]
+            own, *lots = (_curves(model, x, background, _ranks(o).to(device), k, n_steps).cpu() for o in orders)
+            found.append(torch.stack([own, torch.stack(lots).mean(0)], 1))
+    return torch.stack(found, 3).numpy()
+
+# %% ../nbs/08b_explanations.ipynb #21f19772
+@patch
+def faithfulness(
+    self:Explanation,
+    model:nn.Module, # the classifier that was explained; unchanged
+    x:torch.Tensor, # [N, ...] the inputs that were explained
+    baselines:torch.Tensor, # [M, ...] their mean takes the place of what is away
+    n_draws:int=2000, # bootstrap draws of images
+    seed:int=0, # of random orders and draws
+    **options, # of `curves`: n_steps, n_random, device
+)->pd.DataFrame: # by test: mean log-odds in both orders, area between, its 95 % interval, share of inputs above 0
+    "Whether the log-odds follow the order of the maps sooner than a random order, with an interval over inputs."
+    areas = self.curves(model, x, baselines, seed=seed, **options).mean((3, 4))                  # [2, 2, N]
+    between = np.stack([areas[0, 1] - areas[0, 0], areas[1, 0] - areas[1, 1]])
+    drawn = np.random.default_rng(seed).integers(0, len(x), (n_draws, len(x)))
+    low, high = np.quantile(between[:, drawn].mean(2), [.025, .975], axis=1)
+    table = {"by the map": areas[:, 0].mean(1), "at random": areas[:, 1].mean(1), "area between": between.mean(1),
+             "low": low, "high": high, "inputs above 0": (between > 0).mean(1)}
+    return pd.DataFrame(table, index=pd.Index(["deletion", "insertion"], name="test"))
+
 # %% ../nbs/08b_explanations.ipynb #2cfef2eb
 def _picture(image:np.ndarray)->np.ndarray:
     "[H, W, 3] in [0, 1] of a raw image [C, H, W]."

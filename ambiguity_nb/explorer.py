@@ -385,14 +385,14 @@ def explore(
     seed:int=0, # of the map
     scatter:str="auto", # "jscatter" (WebGL, needs jupyter-scatter), "widgets", "auto" for what is installed
 )->PatternExplorer:
-    """The map of a study, to click and lasso.
+    """The map of a study, to click and lasso; its groups are parts where these are separate reasons, else patterns.
 
     Raises `ValueError` for an unknown `scatter`, `ImportError` when its package is missing.
     """
     scatter, patterns, test = _choose_map(scatter), study.patterns, study.real["test"]
-    n = len(test.samples)
+    (_, labels, prototypes), n = study.grouping(), len(test.samples)
     show = np.sort(np.random.default_rng(seed).choice(n, min(n, max_others), replace=False))
     how = Clustering(min_dist=.1, metric=patterns.clustering.metric)
     points, others = project_map(patterns.embeddings, test.embeddings[show], clustering=how, seed=seed)
-    return PatternExplorer(points, patterns.labels, study.inputs, patterns.embeddings, study.p, study.real,
-                           study.prototypes.ravel(), (others, test.samples.subset(show)), how.metric, scatter=scatter)
+    return PatternExplorer(points, labels, study.inputs, patterns.embeddings, study.p, study.real,
+                           prototypes.ravel(), (others, test.samples.subset(show)), how.metric, scatter=scatter)

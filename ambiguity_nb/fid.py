@@ -19,7 +19,7 @@ from torch import nn
 
 from .core import Registry, load_state, patch, resolve_device, save_state
 from .data import Samples
-from .models import embed, evaluating, lenet, model_device
+from .models import build_model, embed, evaluating, model_device
 from .training import Training, fit
 
 # %% ../nbs/05_fid.ipynb #4799eb72
@@ -213,7 +213,7 @@ def bootstrap_frechet(
     if n_resamples < 1: return distance, np.nan, np.nan
     draws = [between(again(a), again(b)) for _ in range(n_resamples)]
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return distance, max(2 * distance - float(high), 0.), 2 * distance - float(low)
+    return distance, *(max(2 * distance - float(end), 0.) for end in (high, low))
 
 # %% ../nbs/05_fid.ipynb #88fc85a1
 class Features:
@@ -340,20 +340,23 @@ def as_features(
 @FEATURE_SPACES.register("dataset", needs=("samples", "folder"))
 def dataset_features(
     samples:Samples, # all classes of the data set
-    n_epochs:int=5, # of the LeNet's training
+    n_epochs:int=5, # of the network's training
     seed:int=0, # of its weights and batches
     folder:str|Path|None=None, # where the network is kept, by a name of all it depends on
 )->Features: # 84 dims, named after the data set and the weights
-    "The last hidden layer of a LeNet trained on all classes. Raises `ValueError` for a table."
-    if not samples.is_image: raise ValueError(f"{samples.name!r} is a table; a LeNet needs images")
-    channels, *size = samples.shape
-    model = lenet(samples.n_classes, channels, tuple(size), seed=seed)
-    name = f"lenet-{_content_name(samples)}-e{n_epochs}-s{seed}.safetensors"
+    """The last hidden layer of a LeNet trained on all classes; for images under 12 pixels of a perceptron.
+
+    Raises `ValueError` for a table.
+    """
+    if not samples.is_image: raise ValueError(f"{samples.name!r} is a table; features need images")
+    kind, sizes = ("mlp", {"nf": 84}) if min(samples.shape[1:]) < 12 else ("lenet", {})
+    model = build_model(kind, samples, seed=seed, **sizes)
+    name = f"{kind}-{_content_name(samples)}-e{n_epochs}-s{seed}.safetensors"
     path = None if folder is None else Path(folder) / name
     if path is not None and path.exists(): model.load_state_dict(load_state(path)["model"])
     else: fit(model, samples, Training(n_epochs=n_epochs), seed=seed)
     if path is not None and not path.exists(): save_state(path, {"model": model.state_dict()})
-    return _penultimate(model, f"lenet-{samples.name}")
+    return _penultimate(model, f"{kind}-{samples.name}")
 
 # %% ../nbs/05_fid.ipynb #66a5be18
 def _content_name(samples:Samples)->str:

@@ -6,6 +6,7 @@
 __all__ = ['GastenGrid', 'gasten_grid']
 
 # %% ../nbs/06d_gasten_grid.ipynb #11cfe94f
+import hashlib
 import itertools
 import json
 import logging
@@ -28,7 +29,7 @@ import torch
 from torch import nn
 
 from .choosing_epochs import second_opinion
-from .core import as_plain, atomic_path, check_choice
+from .core import _end_with_parent, _settle_lines, as_plain, atomic_path, check_choice
 from .data import Samples
 from .fid import Features, Statistics, as_features, fingerprint, frechet_distance
 from .gasten import (Confusion, Gan, GanRun, generate_ambiguous, load_epoch, saved_epochs, train_gan,
@@ -173,6 +174,7 @@ def _follow(path:Path, log:Callable[[dict], Any], stop:threading.Event)->None:
 def _followed(path:Path, log:Callable[[dict], Any]|None)->Iterator[None]:
     "A block while which a file is followed in a thread; an error of `log` is raised at its end."
     path.parent.mkdir(parents=True, exist_ok=True)
+    _settle_lines(path, "phase", "epoch")                # of a run that was killed
     path.touch()
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -180,6 +182,7 @@ def _followed(path:Path, log:Callable[[dict], Any]|None)->Iterator[None]:
         try: yield
         finally: stop.set()
         following.result()
+    _settle_lines(path, "phase", "epoch")
 
 # %% ../nbs/06d_gasten_grid.ipynb #44ccd7e3
 @dataclass(frozen=True)
@@ -241,16 +244,26 @@ def _fixed(grid:GastenGrid, gan:Gan)->tuple[torch.Tensor|None, Statistics|None]:
     z = None if grid.noise is None else load_noise(grid.noise, gan.z_dim)
     return z, None if grid.fid_stats is None else Statistics.load(grid.fid_stats)
 
+# %% ../nbs/06d_gasten_grid.ipynb #48ef90c9
+def _read_result(path:Path)->dict[str, Any]: # empty when there is none, or one that is damaged
+    "What was measured before."
+    try: found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError): return {}
+    return found if isinstance(found, dict) else {}
+
 # %% ../nbs/06d_gasten_grid.ipynb #05c86f82
 def _made_by(work:_Work, cell:_GastenCell, kept:GanRun)->dict[str, Any]:
     "What a cell's generator makes; measured once."
     generator = kept.generator
     key = {"generator": fingerprint(generator), "n": work.grid.n_generated, "tau": work.grid.tau,
-           "space": _space(work, cell).name, "resamples": work.grid.n_resamples,
+           "space": _space(work, cell).name, "resamples": work.grid.n_resamples, "fixed": _fixed_key(work),
            "judge": fingerprint(work.judge) if work.judge else None}
     path = work.folder / cell.name / "result.json"
-    old = json.loads(path.read_text()) if path.exists() else {}
+    old = _read_result(path)
     if old.get("key") == key: return old
+    if cell.trained and old and old["key"].get("fixed") != key["fixed"]:
+        raise ValueError(f"the epochs in {str(path.parent)!r} were measured on other noise or statistics; use another "
+                         "folder, or the files of before")
     started = time.perf_counter()
     images, found = _images(work, cell, generator)
     seconds = old.get("seconds", time.perf_counter() - started)
@@ -260,6 +273,13 @@ def _made_by(work:_Work, cell:_GastenCell, kept:GanRun)->dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary: temporary.write_text(json.dumps(result))
     return result
+
+# %% ../nbs/06d_gasten_grid.ipynb #44c3f266
+def _fixed_key(work:_Work)->str|None:
+    "A checksum of the noise and statistics that were given, if any."
+    z, reference = _fixed(work.grid, work.gan)
+    parts = [*([] if z is None else [z.numpy()]), *([] if reference is None else [reference.mean, reference.cov])]
+    return hashlib.sha1(b"".join(part.tobytes() for part in parts)).hexdigest()[:12] if parts else None
 
 # %% ../nbs/06d_gasten_grid.ipynb #e7837cb5
 def _images(work:_Work, cell:_GastenCell, generator:nn.Module)->tuple[torch.Tensor, dict[str, Any]]:
@@ -390,7 +410,7 @@ def gasten_grid(
     boundary, `frechet_ambiguous_to_all` to all real ones. A cell that diverges is in the table with its `error`, a
     generator of images that are all alike, or of one class, with an `alarm`. Raises `OSError` when the disk is full.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
 
     cores, space = os.cpu_count() or 1, None if features is None else as_features(features)
     n_jobs = cores if n_jobs < 0 else n_jobs
@@ -399,6 +419,7 @@ def gasten_grid(
     cells = [*grid.cells(models, gan), *_controls(grid, models, gan)]
     _check_disk(work, sum(cell.trained for cell in cells))
     with _followed(work.folder / "metrics.jsonl", log):
-        Parallel(n_jobs)(delayed(_run_step1)(work, seed) for seed in grid.seeds or [0])
-        rows = Parallel(n_jobs)(delayed(_run_cell)(work, cell) for cell in cells)
+        with parallel_config("loky", n_jobs=n_jobs, initializer=_end_with_parent):
+            Parallel()(delayed(_run_step1)(work, seed) for seed in grid.seeds or [0])
+            rows = Parallel()(delayed(_run_cell)(work, cell) for cell in cells)
     return pd.DataFrame(rows)

@@ -205,7 +205,11 @@ def _nearest_to_boundary(
     classes:Sequence[int]|None=None, # the pair or set in question, for K > 2
     n:int=300, # images at most
 )->np.ndarray: # [m] int64, nearest first; never more than a tenth of them
-    "Positions of the images that the model is least sure about."
+    """Positions of the images that the model is least sure about, by their confusion distance.
+
+    Of a pair or set among more classes that is imbalance and mass together: an image of a third class is even between
+    two that it has nothing to do with, and is not near their boundary.
+    """
     distance = _confusion_distance(_as_probs(probs), classes)
     return np.argsort(distance, kind="stable")[:min(n, len(distance) // 10)]
 

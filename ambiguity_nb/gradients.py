@@ -227,7 +227,7 @@ def gradient_batches(
     model:nn.Module, # a classifier; unchanged, run in eval mode
     samples:Samples, # N samples
     by:str="weights", # "weights": norms of the loss's gradient; "input": gradients of the label's logit
-    batch_size:int=256, # samples per backward pass
+    batch_size:int|None=None, # samples per backward pass; what suits the processor when None
     method:str="auto", # of the norms; "auto" is settled once, on the first batch
 )->Iterator[tuple[torch.Tensor, ...]]: # index [B], y [B], norms [B] or gradients [B, ...], on the CPU
     "`gradient_norms` or `label_gradients` of all samples, in order."

@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 from .core import Registry, Result, patch, resolve_device, seeded
 from .data import Samples, _class_index, plot_images
 from .generator_measures import as_models, draw_noise, is_ambiguous, mean_log_probs, predict_probs
-from .models import _refuse_values, check_classifier, evaluating, model_device, predict_logits
+from .models import (_checked_logits, _refuse_values, check_classifier, evaluating, model_device,
+                                 predict_logits)
 from .networks import build_discriminator, build_generator
 from .training import Finite, Loop
 
@@ -209,18 +210,6 @@ def _even(members:list[np.ndarray], n:int)->np.ndarray:
     "Up to `n` positions, of each group as many as of any other as long as there are some."
     order = np.concatenate([np.arange(len(m)) for m in members])
     return np.concatenate(members)[np.argsort(order, kind="stable")[:n]]
-
-# %% ../nbs/06b_latent_search.ipynb #lat00091
-def _check_logits(
-    logits:Any, # what a model gave
-    n:int, # images or rows it was given
-    who:str, # its name
-)->None:
-    "Refuse what are no finite logits [B, K]. Raises `ValueError`."
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n or logits.shape[1] < 2:
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(f"{who} gives {got} for {n} inputs; expected logits [{n}, K], of at least two classes")
-    _refuse_values(logits, who)
 
 # %% ../nbs/06b_latent_search.ipynb #lat00112
 def _real_logits(models:list[nn.Module], samples:Samples, device="auto")->torch.Tensor: # [M, N, K]
@@ -450,21 +439,11 @@ def _try_scene(scene:_Scene, samples:Samples|None, n:int=16)->tuple[str, ...]: #
     with evaluating(_together(scene)):
         images = scene.images(_draw(scene, n, 0))
         _check_images(images, n, samples)
-        sizes = [_try(model, images).shape[1] for model in scene.models]
+        sizes = [_checked_logits(model, images, "the generator").shape[1] for model in scene.models]
         if len(set(sizes)) > 1: raise ValueError(f"the models have {sizes} classes; expected the same for all")
         if scene.discriminator is not None and (got := scene.discriminator(images).numel()) != n:
             raise ValueError(f"the discriminator gives {got} values for {n} images; expected one for each")
     return tuple(map(str, range(sizes[0]))) if samples is None else samples.classes
-
-# %% ../nbs/06b_latent_search.ipynb #lat00097
-def _try(model:nn.Module, images:torch.Tensor)->torch.Tensor: # checked logits [B, K]
-    "Logits of a model, or a plain error when it cannot take the images."
-    who = type(model).__name__
-    try: logits = model(images)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{who} cannot take the generator's images {tuple(images.shape)}: {error}") from error
-    _check_logits(logits, len(images), who)
-    return logits
 
 # %% ../nbs/06b_latent_search.ipynb #lat00098
 def _together(scene:_Scene)->nn.ModuleList:

@@ -50,6 +50,29 @@ def _channels_last(model:nn.Module, x:torch.Tensor)->torch.Tensor:
             else: _takes_channels_last[model] = True
     return last if _takes_channels_last[model] else x
 
+# %% ../nbs/02_models.ipynb #3f39e081
+def _largest_of_four(a:torch.Tensor)->torch.Tensor: # [..., H, W] -> [..., H // 2, W // 2]
+    "`max_pool2d(a, 2)`, without a gradient."
+    h, w = a.shape[-2] // 2 * 2, a.shape[-1] // 2 * 2
+    p, q, r, s = (a[..., i:h:2, j:w:2] for i in (0, 1) for j in (0, 1))
+    return torch.maximum(torch.maximum(p, q), torch.maximum(r, s))
+
+# %% ../nbs/02_models.ipynb #52060eab
+@contextmanager
+def _looking(
+    model:nn.Module, # put in eval mode
+)->Iterator[nn.Module]: # the model
+    "`evaluating`, for a pass without gradients: its pooling by two is a faster one."
+    by_two = repr(nn.MaxPool2d(2))
+    pools = [m for m in model.modules() if type(m) is nn.MaxPool2d and repr(m) == by_two
+             and not m.return_indices and "forward" not in vars(m)]
+    with evaluating(model), torch.no_grad():
+        for pool in pools: pool.forward = _largest_of_four
+        try:
+            yield model
+        finally:
+            for pool in pools: del pool.forward
+
 # %% ../nbs/02_models.ipynb #591637d2
 def logits_and_embeddings(
     model:nn.Module, # a classifier, in whatever mode it is
@@ -109,17 +132,27 @@ def check_classifier(
     """
     _refuse_trees(model, samples)
     x, _, _ = next(samples.batches(2, device=model_device(model)))
+    _checked_logits(model, x, repr(samples.name), samples.n_classes)
+
+# %% ../nbs/02_models.ipynb #fd4385b1
+def _checked_logits(model:nn.Module, x:torch.Tensor, whence:str, n_classes:int|None=None)->torch.Tensor:
+    "Logits [B, K] of inputs in eval mode; K is 2 or more when not said. Raises `ValueError` for what are none."
+    who = type(model).__name__
     try:
         with evaluating(model), torch.no_grad(): logits = model(x)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{type(model).__name__} cannot take a batch of shape {tuple(x.shape)} from {samples.name!r}: "
-                         f"{error}") from error
+        raise ValueError(f"{who} cannot take a batch of shape {tuple(x.shape)} from {whence}: {error}") from error
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if shape != (len(x), samples.n_classes):
-        hint = " (two logits also for a binary problem)" if samples.n_classes == 2 else ""
-        raise ValueError(f"{type(model).__name__} gives {shape} for {len(x)} samples of {samples.n_classes} classes; "
-                         f"expected logits {(len(x), samples.n_classes)}{hint}")
-    _refuse_values(logits, type(model).__name__)
+    if n_classes is None:
+        if len(shape) != 2 or shape[0] != len(x) or shape[1] < 2:
+            raise ValueError(f"{who} gives {shape} for {len(x)} inputs; expected logits [{len(x)}, K] of two or more "
+                             "classes")
+    elif shape != (len(x), n_classes):
+        hint = " (two logits also for a binary problem)" if n_classes == 2 else ""
+        raise ValueError(f"{who} gives {shape} for {len(x)} samples of {n_classes} classes; "
+                         f"expected logits {(len(x), n_classes)}{hint}")
+    _refuse_values(logits, who)
+    return logits
 
 # %% ../nbs/02_models.ipynb #97fcd8b5
 def _refuse_values(logits:torch.Tensor, who:str)->None:
@@ -143,7 +176,7 @@ def _refuse_trees(model, samples:Samples)->None:
 def _predict(model, samples, batch_size, device, forward)->np.ndarray:
     "Rows of `forward(model, x)` over all samples, in eval mode and without gradients."
     device = model_device(model, device)
-    with evaluating(model), torch.inference_mode():
+    with _looking(model), torch.inference_mode():
         batches = samples.batches(batch_size, device=device)
         rows = [forward(model, _channels_last(model, x)).float().cpu() for x, _, _ in batches]
     return torch.cat(rows).numpy()
@@ -152,7 +185,7 @@ def _predict(model, samples, batch_size, device, forward)->np.ndarray:
 def predict_logits(
     model:nn.Module, # a classifier; its weights, buffers and mode are unchanged
     samples:Samples, # N samples
-    batch_size:int=512, # samples per forward pass
+    batch_size:int|None=None, # samples per forward pass; what suits the processor when None
     device:str|torch.device="auto", # "auto": where the model is; else it is moved there
 )->np.ndarray: # [N, K] float32
     "Logits of all samples, in order, in eval mode."
@@ -162,7 +195,7 @@ def predict_logits(
 def predict_embeddings(
     model:nn.Module, # a classifier; its weights, buffers and mode are unchanged
     samples:Samples, # N samples
-    batch_size:int=512, # samples per forward pass
+    batch_size:int|None=None, # samples per forward pass; what suits the processor when None
     device:str|torch.device="auto", # "auto": where the model is; else it is moved there
 )->np.ndarray: # [N, D] float32
     "Penultimate features of all samples, in order, in eval mode."

@@ -29,12 +29,13 @@ def _train_judges(
     n:int=2, # of different architectures where the samples allow it
     seed:int=0, # the first judge has the next one
     device="cpu", # where they are trained and stay
+    n_epochs:int|None=None, # as many as pass about 30,000 samples, 15 at most, when None
 )->list[nn.Module]: # in eval mode, each with the attribute `classes`
-    "Networks to judge by; each passes about 30,000 samples, in 15 epochs at most."
-    judges = []
+    "Networks to judge by."
+    judges, training = [], Training(n_epochs or int(np.clip(30_000 // len(samples), 1, 15)))
     for k in range(n):
         judge = _judge_network(samples, k, seed + 1 + k)
-        fit(judge, samples, Training(int(np.clip(30_000 // len(samples), 1, 15))), seed=seed + 1 + k, device=device)
+        fit(judge, samples, training, seed=seed + 1 + k, device=device)
         judge.classes = samples.classes
         judges.append(judge.eval())
     return judges

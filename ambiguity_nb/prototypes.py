@@ -345,7 +345,7 @@ def repeat_study(
     n_runs:int=5, # at least 2
     baseline:Callable[[int], np.ndarray]|None=None, # seed -> [K or more, D] float, embeddings of random inputs
     seed:int=0, # of the first run
-)->pd.DataFrame: # by kind, and for the baseline: `prototype_stability` over pairs of runs, and the clusters' agreement
+)->pd.DataFrame: # by kind, for any ambiguous inputs and the baseline: stability over pairs of runs, clusters' agreement
     """Stability of prototypes over complete repetitions: new inputs, new reduction, new clusters.
 
     Raises `ValueError` for fewer than two runs.
@@ -354,6 +354,8 @@ def repeat_study(
     runs = [find_patterns(make_embeddings(seed + i), clustering, seed=seed + i) for i in range(n_runs)]
     pick = lambda run, kind, i: run.space[choose_prototypes(run.reduced, run.labels, kind, seed=seed + i).ravel()]
     sets = {kind: [pick(run, kind, i) for i, run in enumerate(runs)] for kind in kinds or PROTOTYPES}
+    lot = lambda run, i: np.random.default_rng(seed + i).choice(len(run.space), run.n_clusters, replace=False)
+    sets["any ambiguous"] = [run.space[lot(run, i)] for i, run in enumerate(runs)]
     if baseline is not None:
         sets["baseline"] = [unit_rows(baseline(seed + i), clustering.metric)[:run.n_clusters]
                             for i, run in enumerate(runs)]
@@ -362,7 +364,8 @@ def repeat_study(
     found = {kind: np.array([_prototype_stability(chosen[i], chosen[j]) for i, j in pairs])
              for kind, chosen in sets.items()}
     table = {kind: {"stability ↑": v.mean(), "lowest": v.min(), "sd": v.std(),
-                    "clusters agree ↑": np.nan if kind == "baseline" else alike} for kind, v in found.items()}
+                    "clusters agree ↑": np.nan if kind in ("any ambiguous", "baseline") else alike}
+             for kind, v in found.items()}
     return pd.DataFrame(table).T.rename_axis("prototypes")
 
 # %% ../nbs/08_prototypes.ipynb #ef931b09

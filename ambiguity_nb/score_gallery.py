@@ -21,7 +21,7 @@ from torch import nn
 from .core import check_choice, seeded
 from .data import Samples
 from .gradients import gradient_batches, label_gradients
-from .models import _channels_last, evaluating, load_weights, model_device
+from .models import _channels_last, _looking, evaluating, load_weights, model_device
 from .scores import SCORES, Curves, Running, Score, label_probs
 
 # %% ../nbs/04b_score_gallery.ipynb #6269809a
@@ -394,7 +394,7 @@ def _thinned(model:nn.Module, x:torch.Tensor, members:list[int], n_members:int, 
     handles = [layer.register_forward_hook(lambda m, inputs, _, position=i: mask(m, inputs, position))
                for i, layer in enumerate(_dropout_layers(model))]
     try:
-        with evaluating(model): return model(x).float()
+        with _looking(model): return model(x).float()
     finally:
         for handle in handles: handle.remove()
 
@@ -410,7 +410,7 @@ def _dropout_members(
     _check_dropout(model)
     if len(x) > 1:
         try:
-            logits = _thinned(model, x, list(range(n_members)), n_members, seed)
+            logits = _thinned(model, _channels_last(model, x), list(range(n_members)), n_members, seed)
             if len(logits) == n_members * len(x): return logits.unflatten(0, (n_members, len(x)))
         except RuntimeError:  # a shortcut around the dropout, for example, meets S times as many rows
             pass
@@ -466,7 +466,7 @@ class _ConfAgree(Score):
         "A pass with dropout masks."
         if not self.by_dropout: return
         self._clear(slice(None))
-        for x, _, index in samples.batches(128, device=model_device(model)):
+        for x, _, index in samples.batches(None, device=model_device(model)):
             self._add(index, _dropout_members(model, x, self.n_members, self.seed or 0).softmax(2).cpu())
 
     def _clear(self, index): self.n[index], self.probs[index], self.entropies[index] = 0, 0, 0
@@ -532,13 +532,17 @@ class _VoG(Score):
         n_snapshots:int=5, # S, at most one per epoch
         stage:str="all", # snapshots spread over "all" of training, or only "early" or "late" epochs
         standardized:bool=True, # within each class; False for raw VoG
+        gigabytes:float=2., # of memory that mean and spread of all gradients may take
     ):
         if n_snapshots < 2: raise ValueError(f"n_snapshots is {n_snapshots}; expected at least 2")
         self.stage = check_choice(stage, _stages, "stage")
-        self.n_snapshots, self.standardized = n_snapshots, standardized
+        self.n_snapshots, self.standardized, self.gigabytes = n_snapshots, standardized, gigabytes
 
     def check(self, model, samples):
-        "The model must let gradients through."
+        "The model must let gradients through, and two numbers per input element must fit into memory."
+        if (needed := 8e-9 * len(samples) * math.prod(samples.shape)) > self.gigabytes:
+            raise ValueError(f"'vog' would keep {needed:.3g} GB, two numbers for each input element of each sample, "
+                             f"and has gigabytes={self.gigabytes:g}; allow more, smaller images, or leave it out")
         x, y, _ = next(samples.batches(2, device=model_device(model)))
         label_gradients(model, x, y)
 
@@ -655,8 +659,8 @@ class _ALLSH(Score):
         "One pass with A augmentations of each sample; a batch takes the next numbers of one generator."
         rng, n_numbers = np.random.default_rng(self.seed or 0), 6 if samples.is_image else 2 * samples.shape[0]
         grid = _grid(rng, self.n_augmentations or (6 if samples.is_image else 32), n_numbers)
-        with evaluating(model), torch.no_grad():
-            for x, _, index in samples.batches(512, device=model_device(model)):
+        with _looking(model):
+            for x, _, index in samples.batches(None, device=model_device(model)):
                 numbers = _spread(rng.random((len(x), n_numbers), np.float32), grid, x.device)
                 log_p = _log_probs(model, x)
                 others = (_log_probs(model, v) for v in _augmented(self, samples, index, x, numbers))
@@ -801,7 +805,7 @@ class _InputNorm(_Last):
 
     def after_fit(self, model, samples):
         "One pass over the data."
-        for x, _, index in samples.batches(512): self.last[index] = x.flatten(1).double().norm(dim=1)
+        for x, _, index in samples.batches(None): self.last[index] = x.flatten(1).double().norm(dim=1)
 
 # %% ../nbs/04b_score_gallery.ipynb #e03b99d1
 @SCORES.register()

@@ -25,7 +25,7 @@ from .core import Registry, Result, check_choice, checksum, patch, resolve_devic
 from .data import Samples
 from .gradients import gradient_batches
 from ambiguity_nb.models import (
-    _build_network, _channels_last, check_classifier, evaluating, logits_and_embeddings, model_device,
+    _build_network, _channels_last, _looking, check_classifier, evaluating, logits_and_embeddings, model_device,
     predict_logits)
 from .training import Hook, Training, fit
 
@@ -37,13 +37,18 @@ def label_probs(
     "Softmax probability of the trained-on label."
     return logits.softmax(1).gather(1, y[:, None]).squeeze(1)
 
+# %% ../nbs/04_scores.ipynb #cce5ebae
+def _increases(index:torch.Tensor)->bool:
+    "Whether positions come in order, as in a pass over all samples."
+    return bool((index[1:] > index[:-1]).all())
+
 # %% ../nbs/04_scores.ipynb #fc5f9b34
 def _without_repeats(index:torch.Tensor)->Iterator[slice|torch.Tensor]:
     "Rows of a batch in parts that hold no sample twice; one part unless a sampler draws with replacement."
-    positions = index.tolist()
-    if len(set(positions)) == len(positions):
+    if getattr(index, "without_repeats", False) or _increases(index) or len(np.unique(index)) == len(index):
         yield slice(None)
         return
+    positions = index.tolist()
     nth = pd.Series(positions).groupby(positions).cumcount().to_numpy()   # how often its sample came before
     for n in range(nth.max() + 1): yield torch.from_numpy(np.flatnonzero(nth == n))
 
@@ -153,8 +158,10 @@ def _in_parts(event:Callable)->Callable:
     @functools.wraps(event)
     def whole(self, index, *rest, **named):
         for rows in _without_repeats(index):
+            positions = index[rows]
+            positions.without_repeats = True                             # not to be asked again further in
             parts = [None if part is None else part[rows] for part in (*rest, *named.values())]
-            event(self, index[rows], *parts[:len(rest)], **dict(zip(named, parts[len(rest):], strict=True)))
+            event(self, positions, *parts[:len(rest)], **dict(zip(named, parts[len(rest):], strict=True)))
     return whole
 
 # %% ../nbs/04_scores.ipynb #d38d0267
@@ -373,7 +380,9 @@ def _parts(scores:ScoreSet, index, logits, y, *rest)->Iterator[tuple]:
     "A batch, checked and on the CPU, in parts without repeats; one part as a rule."
     index, logits, y = _checked(scores, index, logits, y)
     for rows in _without_repeats(index):
-        yield index[rows], logits[rows], y[rows], *(None if part is None else part[rows] for part in rest)
+        positions = index[rows]
+        positions.without_repeats = True                                 # not to be asked again by every score
+        yield positions, logits[rows], y[rows], *(None if part is None else part[rows] for part in rest)
 
 # %% ../nbs/04_scores.ipynb #f184afb9
 def _checked(scores:ScoreSet, index, logits, y)->tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -465,11 +474,11 @@ def load_state_dict(self:ScoreSet, state:dict)->None:
 def evaluate(self:ScoreSet,
     model:nn.Module, # unchanged, run in eval mode
     samples:Samples, # all that is trained on, in the order that `index` counts
-    batch_size:int=512, # samples per forward pass
+    batch_size:int|None=None, # samples per forward pass; what suits the processor when None
 )->None:
     "The evaluation pass of one epoch, for loops of your own."
     if not self.listens("eval_batch"): return
-    with evaluating(model), torch.no_grad():
+    with _looking(model):
         for x, y, index in samples.batches(batch_size, device=model_device(model)):
             logits, embeddings = logits_and_embeddings(model, _channels_last(model, x))
             self.eval_batch(index, logits, y, embeddings)
@@ -555,7 +564,8 @@ def _without(result:Characterization)->list[str]:
 def _frame(result:Characterization)->pd.DataFrame:
     "By sample id: `<score>_values`, `<score>_hardness`, `<score>_ambiguity` and its other columns."
     samples = result.samples
-    columns = {"y": samples.y, "label": np.asarray(samples.classes, object)[samples.y]}
+    labels = pd.Categorical.from_codes(samples.y, list(samples.classes)).astype(str)      # no Python string per row
+    columns = {"y": samples.y, "label": labels}
     for name, score in result.scores.items():
         columns |= {f"{name}_values": result.values(name), f"{name}_hardness": result.hardness(name)}
         if score.ambiguity is not None: columns[f"{name}_ambiguity"] = result.ambiguity(name)

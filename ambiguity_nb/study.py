@@ -22,7 +22,7 @@ from .generator_measures import is_ambiguous, _collapse
 from .islands import Islands, find_islands
 from .latent_search import BoundarySet
 from .models import check_classifier, predict_embeddings, predict_logits
-from .parts import Parts, _train_judges, _who_is_unsure, find_parts
+from .parts import Parts, _draw_signed, _train_judges, _who_is_unsure, find_parts
 from .pattern_search import PatternSearch, search_patterns
 from .patterns import Clustering, Patterns, find_patterns, nearest_rows, _pattern_colors, unit_rows
 from .prototypes import (
@@ -210,6 +210,13 @@ class PatternStudy(Result):
         return self.real["test"].samples
 
     @property
+    def words(self)->str:
+        "Whether there are groups, and whether more than one reason."
+        groups = self.islands["judge" if "judge" in self.islands else "model"].words
+        if self.parts is None: return groups
+        return f"{groups}, {f'{self.parts.n_parts} separate reasons' if self.parts.separate else 'one shared reason'}"
+
+    @property
     def frame(self)->pd.DataFrame:
         "By input id: position, p, pattern, whether it is a prototype, distance to its pattern's first prototype."
         return _study_frame(self)
@@ -230,9 +237,7 @@ def _study_frame(study:PatternStudy)->pd.DataFrame:
 def __repr__(self:PatternStudy)->str:
     found = self.regions.drop(index="all")
     best = found.lift.idxmax()
-    groups = self.islands["judge" if "judge" in self.islands else "model"].words
-    reasons = "" if self.parts is None else f", {self.parts.n_parts if self.parts.separate else 'one shared'} reason(s)"
-    return (f"PatternStudy({len(self.inputs)} of {self.considered} inputs are ambiguous: {groups}{reasons}, "
+    return (f"PatternStudy({len(self.inputs)} of {self.considered} inputs are ambiguous: {self.words}, "
             f"{self.patterns.n_clusters} patterns; the region of pattern {best} holds "
             f"{found['share of errors'][best]:.0%} of the test errors, {found.chance[best]:.0%} by chance; "
             f"{found.errors[best]:.0f} where confidence alone leads to expect {found.expected[best]:.1f})")
@@ -278,14 +283,34 @@ def _why_tables(study:PatternStudy)->dict[str, pd.DataFrame]:
               "cover_nearest": near(study.cover).rename(columns={"pattern": "prototype"})}
     if study.judged is not None: tables["judged"] = study.judged
     if (parts := study.parts) is None: return tables
-    rows = pd.Index(study.inputs.ids).get_indexer(parts.inputs.ids)
-    labels, surest = np.full(len(space), -1), [rows[parts.members(k)[0]] for k in np.unique(parts.labels)]
-    labels[rows] = parts.labels
-    test = study.real["test"]
+    (labels, surest), test = _parts_of(study), study.real["test"]
     regions, _ = _pattern_regions(space, labels, test.embeddings, test.errors, test.probs.max(1), metric=metric)
     return tables | {"parts": parts.frame, "parts_summary": parts.summary(), "gate": parts.gate,
                      "parts_style": parts.style, "parts_regions": regions,
-                     "parts_nearest": near(surest).rename(columns={"pattern": "of_part"})}
+                     "parts_nearest": near(surest[:, 0]).rename(columns={"pattern": "of_part"})}
+
+# %% ../nbs/08c_study.ipynb #72545c2e
+def _parts_of(study:PatternStudy)->tuple[np.ndarray, np.ndarray]:
+    "[N] part of each input, -1 for those of another pair, and [K, 1] positions of the largest share in each part."
+    rows = pd.Index(study.inputs.ids).get_indexer(study.parts.inputs.ids)
+    labels = np.full(len(study.inputs), -1)
+    labels[rows] = study.parts.labels
+    return labels, np.array([[rows[study.parts.members(k)[0]]] for k in np.unique(study.parts.labels)])
+
+# %% ../nbs/08c_study.ipynb #30813632
+@patch
+def grouping(
+    self:PatternStudy,
+    of:str|None=None, # "part" or "pattern"; parts where the gate takes them for separate reasons when None
+)->tuple[str, np.ndarray, np.ndarray]: # which; [N] int, group of each input, -1 = in none; [K, m] int, prototypes
+    """The groups to show: parts where each is a reason of its own, else the patterns of a clustering.
+
+    Raises `ValueError` for parts of a study that has none.
+    """
+    if of is None: of = "part" if self.parts is not None and self.parts.separate else "pattern"
+    if of == "pattern": return of, self.patterns.labels, self.prototypes
+    check_choice(of, ["pattern"] if self.parts is None else ["part", "pattern"], "grouping of this study")
+    return of, *_parts_of(self)
 
 # %% ../nbs/08c_study.ipynb #cd4f7e27
 def _top_two(probs:np.ndarray)->np.ndarray:
@@ -457,33 +482,41 @@ def against_null(
 @patch
 def card(
     self:PatternStudy,
-    pattern:int=0, # its number
+    number:int=0, # of the pattern or part
     n:int=6, # members and nearest samples shown
     fig=None, # `Figure` drawn on; a new one when None
+    of:str|None=None, # "part" or "pattern"; parts where the gate takes them for separate reasons when None
 ): # -> the matplotlib `Figure` drawn on
-    """One pattern: prototype, what speaks for each class, p of its members, members, and the nearest real samples.
+    """One pattern or part: what it is, what speaks for each class, p of its members, members, nearest real samples.
 
-    Raises `ValueError` for an unknown pattern, and for tables.
+    Raises `ValueError` for an unknown number, and for tables.
     """
     import matplotlib.pyplot as plt
 
-    members = self.patterns.members(pattern)
+    of, labels, prototypes = self.grouping(of)
+    check_choice(number, np.unique(labels[labels >= 0]).tolist(), of)
     if not self.inputs.is_image: raise ValueError("cards show images; for a table see study.tables()['features']")
+    members, row = np.flatnonzero(labels == number), int(np.flatnonzero(labels[prototypes[:, 0]] == number)[0])
     if fig is None: fig = plt.figure(figsize=(8, 5.6), layout="constrained")
-    fig.suptitle(_card_title(self, pattern, len(members)), fontsize=9)
+    fig.suptitle(_card_title(self, of, number, len(members)), fontsize=9)
     top, bottom = fig.subfigures(2, 1, height_ratios=(1.15, 1.6))
-    strips = bottom.subplots(2, 2)
-    _draw_prototype(self, pattern, members, top)
-    _draw_members(self, pattern, members, n, strips[0])
-    for ax, part in zip(strips[1], ("train", "test"), strict=True): _draw_nearest(self, pattern, part, n, ax)
+    strips, at = bottom.subplots(2, 2), prototypes[row, 0]
+    if of == "part": _draw_part(self, number, at, members, top)
+    else: _draw_prototype(self, number, members, top)
+    _draw_members(self, of, number, at, members, n, strips[0])
+    for ax, part in zip(strips[1], ("train", "test"), strict=True): _draw_nearest(self, of, number, at, part, n, ax)
     return fig
 
 # %% ../nbs/08c_study.ipynb #e0ac4939
-def _card_title(study:PatternStudy, pattern:int, n:int)->str:
-    "A pattern's size and the errors in its region, in words."
-    region = study.regions.loc[str(pattern)]
-    return (f"Pattern {pattern}: {n} inputs ({n / len(study.inputs):.0%}). "
-            f"Its region of the test set ({region.samples:.0f} samples)\n"
+def _card_title(study:PatternStudy, of:str, number:int, n:int)->str:
+    "A part's sentence and what the gate says, or a pattern's size and the errors in its region."
+    start = f"{of.capitalize()} {number}: {n} inputs ({n / len(study.inputs):.0%})"
+    if of == "part":
+        moved, p = study.parts.gate["log-odds moved"], study.parts.gate.p_value.min()
+        return (f"{start}: {study.parts.words[1 + number]}\nAn edit for each part moves a judge by "
+                f"{moved['an edit for each part']:.2f}, one for all by {moved['one edit for all']:.2f} (p = {p:.2g})")
+    region = study.regions.loc[str(number)]
+    return (f"{start}. Its region of the test set ({region.samples:.0f} samples)\n"
             f"holds {region['share of errors']:.0%} of the errors "
             f"(chance {region.chance:.0%}, p = {region.p_value:.2g})")
 
@@ -500,28 +533,51 @@ def _draw_prototype(study:PatternStudy, pattern:int, members:np.ndarray, fig)->N
         row = int(np.flatnonzero(study.prototypes.ravel() == at)[0])
         study.explanation.draw(ax, row, k, study.inputs.x[at], study.explanation.scale())
         ax.set_title(f"speaks for {classes[k]}", fontsize=8)
-    last.hist(p[members], bins=20, color=color)
-    last.set_xlabel(f"p({classes[1]})" if study.p.ndim == 1 else "largest p", fontsize=8)
-    last.set_ylabel("members", fontsize=8)
-    last.tick_params(labelsize=8)
+    _draw_p(study, members, color, last)
+
+# %% ../nbs/08c_study.ipynb #ed4b361c
+def _draw_part(study:PatternStudy, part:int, at:int, members:np.ndarray, fig)->None:
+    "The map of a part, the mean of its members, the one with the largest share, and p of the members."
+    parts, color = study.parts, _pattern_colors(study.parts.n_parts)[part]
+    axes = fig.subplots(1, 4, width_ratios=[1, 1, 1, 1.6])
+    _draw_signed(axes[0], parts.components[part], f"red: more for {parts.pair[0]}\nblue: more for {parts.pair[1]}")
+    x = study.inputs.x[[at]]
+    plot_images(study.inputs.x[members].astype(np.float32).mean(0, keepdims=True).astype(x.dtype), ax=axes[1])
+    plot_images(x, ax=axes[2], frames=[color])
+    for ax, title in zip(axes[1:3], ("mean of its members", "the largest share"), strict=True):
+        ax.set_title(title, fontsize=8)
+    _draw_p(study, members, color, axes[3])
+
+# %% ../nbs/08c_study.ipynb #b9b7fefa
+def _draw_p(study:PatternStudy, members:np.ndarray, color, ax)->None:
+    "A histogram of p."
+    p = study.p if study.p.ndim == 1 else study.p.max(1)
+    ax.hist(p[members], bins=20, color=color)
+    ax.set_xlabel(f"p({study.inputs.classes[1]})" if study.p.ndim == 1 else "largest p", fontsize=8)
+    ax.set_ylabel("members", fontsize=8)
+    ax.tick_params(labelsize=8)
 
 # %% ../nbs/08c_study.ipynb #557155cc
-def _draw_members(study:PatternStudy, pattern:int, members:np.ndarray, n:int, axes)->None:
-    "Members of a pattern beside its prototype: the nearest, and the farthest of an even choice."
-    space, at = study.patterns.reduced, study.prototypes[pattern, 0]
-    others = np.setdiff1d(members, [at])
-    others = others[np.argsort(np.linalg.norm(space[others] - space[at], axis=1), kind="stable")]
+def _draw_members(study:PatternStudy, of:str, number:int, at:int, members:np.ndarray, n:int, axes)->None:
+    "Members beside the prototype: the first, and the others of an even choice, from near to far or by their share."
+    others, titles = np.setdiff1d(members, [at]), ("members, near the prototype", "members, farther away")
+    if of == "part":
+        rows = pd.Index(study.parts.inputs.ids).get_indexer(study.inputs.ids[others])
+        order, titles = -study.parts.shares[rows, number], ("members, large shares", "members, smaller shares")
+    else: order = np.linalg.norm(study.patterns.reduced[others] - study.patterns.reduced[at], axis=1)
+    others = others[np.argsort(order, kind="stable")]
     even = np.unique(np.linspace(0, len(others) - 1, min(2 * n, len(others))).astype(int))
     others = others[even] if len(others) else members
     parts = others[:n], others[n:] if len(others) > n else others
-    for ax, rows, title in zip(axes, parts, ("members, near the prototype", "members, farther away"), strict=True):
+    for ax, rows, title in zip(axes, parts, titles, strict=True):
         plot_images(study.inputs.x[rows], n_cols=n, ax=ax)
         ax.set_title(title, fontsize=8)
 
 # %% ../nbs/08c_study.ipynb #7d675b32
-def _draw_nearest(study:PatternStudy, pattern:int, part:str, n:int, ax)->None:
+def _draw_nearest(study:PatternStudy, of:str, number:int, at:int, part:str, n:int, ax)->None:
     "Real samples nearest to a prototype, with their label, framed where the model says otherwise."
-    near = study.nearest[(study.nearest.pattern == pattern) & (study.nearest.part == part)].head(n)
+    if of == "pattern": near = study.nearest[(study.nearest.pattern == number) & (study.nearest.part == part)].head(n)
+    else: near = study.real[part].nearest(study.patterns.embeddings[[at]], n, study.patterns.clustering.metric)
     wrong = near.label != near.prediction
     titles = [f"{r.label}, says {r.prediction}" if r.label != r.prediction else r.label for r in near.itertuples()]
     frames = np.where(wrong, "#D55E00", "none").tolist()
@@ -531,7 +587,7 @@ def _draw_nearest(study:PatternStudy, pattern:int, part:str, n:int, ax)->None:
 # %% ../nbs/08c_study.ipynb #7deae894
 @patch
 def figures(self:PatternStudy)->dict:
-    "All figures by name: `clusters`, `map`, `search` if any; for images `prototypes`, `explanations`, `card_0` ..."
+    "All figures by name: `clusters`, `map`, `search` if any; for images also `prototypes`, `explanations` and cards."
     patterns, flat = self.patterns, self.prototypes.ravel()
     figures = {"clusters": new_figure(6, 4), "map": new_figure(7, 5)}
     patterns.plot(figures["clusters"].subplots())
@@ -550,7 +606,18 @@ def figures(self:PatternStudy)->dict:
     if self.parts is not None:
         rows = self.parts.n_parts if self.parts.separate else 1
         figures["parts"] = self.parts.plot(self.train, fig=new_figure(8, .6 + 2.3 * rows))
-    return figures | {f"card_{k}": self.card(k, fig=new_figure(8, 5.6)) for k in range(patterns.n_clusters)}
+    return figures | self.cards("pattern") | (self.cards() if self.grouping()[0] == "part" else {})
+
+# %% ../nbs/08c_study.ipynb #ff0eedba
+@patch
+def cards(
+    self:PatternStudy,
+    of:str|None=None, # "part" or "pattern"; parts where the gate takes them for separate reasons when None
+)->dict: # figures by name
+    "Cards of the parts, `part_0` ..., where these are separate reasons, else of the patterns, `card_0` ..."
+    of, labels, _ = self.grouping(of)
+    return {f"{'card' if of == 'pattern' else of}_{k}": self.card(k, fig=new_figure(8, 5.6), of=of)
+            for k in np.unique(labels[labels >= 0]).tolist()}
 
 # %% ../nbs/08c_study.ipynb #9441eea5
 def _draw_map(study:PatternStudy, ax)->None:

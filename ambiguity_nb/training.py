@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 
 from .core import Registry, checksum, load_state, resolve_device, save_state, seeded
 from .data import Samples
-from .models import _channels_last, check_classifier, evaluating, logits_and_embeddings, predict_logits
+from .models import (
+    _channels_last, _looking, check_classifier, evaluating, logits_and_embeddings, predict_logits)
 
 # %% ../nbs/03_training.ipynb #36dbcf1b
 class Hook:
@@ -282,11 +283,18 @@ class Checkpoint(Hook):
         self.settings = self.settings | data
         if not self.path.exists(): return
         state = load_state(self.path)
-        _check_settings(self.path, state["settings"], self.settings)
+        known = state.get("settings") if isinstance(state, dict) else None
+        if isinstance(known, dict): _check_settings(self.path, known, self.settings)
+        try: self._restore(state)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise ValueError(f"{str(self.path)!r} is damaged, or no checkpoint ({' '.join(str(error).split()):.200}); "
+                             "delete it, and the training starts again") from error
+
+    def _restore(self, state:dict)->None:
         for name, part in self.parts.items(): part.load_state_dict(state["parts"][name])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"]: torch.cuda.set_rng_state_all(state["cuda_rng"])
-        self.history = state["history"]
+        self.history = [dict(metrics) for metrics in state["history"]]
 
     def restored(self)->list[dict]:
         "Metrics of the epochs in the file."
@@ -419,8 +427,8 @@ class _EvaluationPass(Hook):
         listeners = [h for h in self.hooks if h.listens("eval_batch")]
         takers = [h for h in self.hooks if h.wants_input_gradients(epoch)]
         if not listeners and not takers: return
-        with evaluating(model), torch.set_grad_enabled(bool(takers)):
-            for batch in samples.batches(512, device=self.device): _evaluate_batch(model, batch, listeners, takers)
+        with evaluating(model) if takers else _looking(model):
+            for batch in samples.batches(None, device=self.device): _evaluate_batch(model, batch, listeners, takers)
 
 # %% ../nbs/03_training.ipynb #5706cddc
 def _evaluate_batch(model:nn.Module, batch:tuple, listeners:Sequence[Hook], takers:Sequence[Hook])->None:
@@ -437,7 +445,7 @@ def _evaluate_batch(model:nn.Module, batch:tuple, listeners:Sequence[Hook], take
 def evaluate(
     model:nn.Module, # a classifier; unchanged
     samples:Samples, # N samples
-    batch_size:int=512, # samples per forward pass
+    batch_size:int|None=None, # samples per forward pass; what suits the processor when None
     device:str|torch.device="auto", # "auto": where the model is
 )->dict[str, float]: # `loss`: mean cross-entropy in nats; `accuracy`: share in [0, 1]
     "Mean cross-entropy and accuracy in eval mode."

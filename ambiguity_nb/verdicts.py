@@ -304,7 +304,7 @@ class _Dynamics(Score):
     def start(self, n_samples, n_classes, n_epochs):
         self.early = max(1, round(n_epochs / 4))
         self.presented, self.believed = (torch.zeros(n_samples, dtype=torch.int64) for _ in range(2))
-        self.total = torch.zeros(n_samples, n_classes)
+        self.total, self.margin = torch.zeros(n_samples, n_classes), torch.zeros(n_samples)
         self.first, self.last, self.embeddings = torch.zeros(n_samples, 3), torch.zeros(n_samples, 3), torch.zeros(0)
 
     def eval_batch(self, index, logits, y, embeddings):
@@ -315,6 +315,7 @@ class _Dynamics(Score):
         entropy = -torch.xlogy(probs, probs).sum(1)
         other = probs.scatter(1, y[:, None], -1).max(1).values
         self.last[index] = torch.stack([label_probs(logits, y), entropy, other], 1)
+        self.margin[index] += self.last[index, 0] - other
         early = index[self.presented[index] == self.early]
         self.first[early] = self.last[early]
         right = index[probs.argmax(1) == y]
@@ -352,7 +353,8 @@ class _InputSpace:
 
         x = _flat(samples, samples.x[rows])
         n = min(n_components, max(1, x.shape[1] // 2), len(x) - 1)
-        self.samples, self.pca = samples, PCA(n, svd_solver="randomized", random_state=0).fit(x)
+        pca = PCA(n, svd_solver="randomized", iterated_power=2, random_state=0)
+        self.samples, self.pca = samples, pca.fit(x)
 
     def place(self, x:np.ndarray)->tuple[torch.Tensor, torch.Tensor]: # [B, n] and [B, 2], both float32
         "Components; and how much they leave over, and the norm of the input."
@@ -371,10 +373,12 @@ def _nearest(
     among:torch.Tensor, # [M] positions in `x` of those that may be neighbors, all the user's own
     at:torch.Tensor, # [M, D] where these lie
     k:int, # how many
-)->tuple[torch.Tensor, torch.Tensor]: # positions [N, k], and mean distance [N]
+    rows:torch.Tensor|None=None, # [R] positions of those whose neighbors are wanted; all when None
+)->tuple[torch.Tensor, torch.Tensor]: # positions [R, k], and mean distance [R]
     "The nearest of some rows to every row, itself left out."
     place = torch.full((len(x),), -1)
     place[among] = torch.arange(len(among))
+    if rows is not None: x, place = x[rows], place[rows]
     found, far = [], []
     for rows, own in zip(x.split(2048), place.split(2048), strict=True):
         distance = rows.square().sum(1, keepdim=True) + at.square().sum(1) - 2 * rows @ at.T
@@ -387,13 +391,17 @@ def _nearest(
 
 # %% ../nbs/04f_verdicts.ipynb #7d1270f4
 def _measure(run:_Run, space:_InputSpace, own:tuple, among:torch.Tensor, k:int)->tuple[np.ndarray, torch.Tensor]:
-    "The twelve features of every row in a run, [N, 12], and the neighbors in the last embedding, [N, k]."
-    seen, hosts, y = run.scores["dynamics"], np.flatnonzero(~run.own), torch.from_numpy(run.samples.y)
-    z, sizes = (part.clone() for part in own)
-    if len(hosts): z[hosts], sizes[hosts] = space.place(run.samples.x[hosts])
+    """The twelve features of every row in a run, [N, 12], and the neighbors in the last embedding, [N, k].
+
+    `own` is what `_InputSpace` and `_nearest` say of the user's rows; of inputs only the probes are looked at again.
+    """
+    seen, hosts, y = run.scores["dynamics"], torch.from_numpy(np.flatnonzero(~run.own)), torch.from_numpy(run.samples.y)
+    z, sizes, alike, distance = (part.clone() for part in own)
+    if len(hosts):
+        z[hosts], sizes[hosts] = space.place(run.samples.x[hosts.numpy()])
+        alike[hosts], distance[hosts] = _nearest(z, among, z[among], k, hosts)
     units = F.normalize(seen.embeddings, dim=1)
     near, _ = _nearest(units, among, units[among], k)
-    alike, distance = _nearest(z, among, z[among], k)
     agreement = [(y[index] == y[:, None]).float().mean(1) for index in (near, alike)]
     columns = [*seen.first.T, *seen.last.T, torch.from_numpy(run.scores["aum"].values()),
                agreement[0], distance, agreement[1], *sizes.T]
@@ -401,12 +409,13 @@ def _measure(run:_Run, space:_InputSpace, own:tuple, among:torch.Tensor, k:int)-
 
 # %% ../nbs/04f_verdicts.ipynb #c94ea7f0
 def _compare(probes:Probes)->tuple[list[np.ndarray], list[torch.Tensor]]:
-    "The features of every row in each run, and its neighbors among at most 10,000 rows that are the user's in both."
+    "The features of every row in each run, and its neighbors among at most 5,000 rows that are the user's in both."
     samples, options, rng = probes.samples, probes.options, np.random.default_rng(probes.seed)
     own = np.flatnonzero(probes.runs[0].own & probes.runs[1].own)
-    among = np.sort(rng.permutation(own)[:10_000])
-    space = _InputSpace(samples, np.sort(rng.permutation(among)[:5_000]), options.components)
-    placed, among = space.place(samples.x), torch.from_numpy(among)
+    among = np.sort(rng.permutation(own)[:5_000])
+    space, among = _InputSpace(samples, among, options.components), torch.from_numpy(among)
+    z, sizes = space.place(samples.x)
+    placed = z, sizes, *_nearest(z, among, z[among], options.neighbors)
     measured = [_measure(run, space, placed, among, options.neighbors) for run in probes.runs]
     return [features for features, _ in measured], [near for _, near in measured]
 
@@ -448,9 +457,9 @@ class _Sorter:
         low, self.middle, high = np.quantile(typical, [.1, .5, .9], axis=0)
         self.spread = np.where(high - low > 1e-4, high - low, 1)
         self.trees = HistGradientBoostingClassifier(
-            max_iter=30, learning_rate=.2, max_leaf_nodes=8, max_bins=32, min_samples_leaf=10, l2_regularization=1.,
+            max_iter=20, learning_rate=.3, max_leaf_nodes=8, max_bins=32, min_samples_leaf=10, l2_regularization=1.,
             class_weight="balanced", early_stopping=False, random_state=0).fit(x, kinds)
-        self.line = LogisticRegression(C=.3, class_weight="balanced", max_iter=300)
+        self.line = LogisticRegression(C=.3, class_weight="balanced", max_iter=100, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)                 # what is left to gain is little
             self.line.fit(self._curved(x), kinds)
@@ -483,15 +492,21 @@ def _calibrate(log_probs:np.ndarray, kinds:np.ndarray, weight:np.ndarray)->Calla
     return calibrated
 
 # %% ../nbs/04f_verdicts.ipynb #ef69bc7f
-def _cross_fit(records:_Records, learned:np.ndarray, weight:np.ndarray)->tuple[np.ndarray, np.ndarray]: # [M, 4] each
+def _cross_fit(
+    records:_Records,
+    learned:np.ndarray, # [M] bool, what to learn from
+    weight:np.ndarray, # [M], in the calibration
+    n_folds:int=5, # 5 or fewer
+)->tuple[np.ndarray, np.ndarray]: # [M, 4] each
     "Calibrated probabilities of all records, and log-probabilities before that, each by what has not seen its row."
     log_probs, probs = np.zeros((len(learned), len(_kinds))), np.zeros((len(learned), len(_kinds)))
-    for fold in range(5):
-        inside = records.folds == fold
+    folds = records.folds % n_folds
+    for fold in range(n_folds):
+        inside = folds == fold
         sorter = _Sorter(records.x[learned & ~inside], records.kinds[learned & ~inside])
         log_probs[inside] = sorter.log_probs(records.x[inside])
-    for fold in range(5):
-        inside = records.folds == fold
+    for fold in range(n_folds):
+        inside = folds == fold
         rest = ~inside & (weight > 0)
         probs[inside] = _calibrate(log_probs[rest], records.kinds[rest], weight[rest])(log_probs[inside])
     return probs, log_probs
@@ -519,12 +534,12 @@ def _learn(records:_Records, typical:np.ndarray, assumed:float, rounds:int=4)->t
     """Cross-fitted probabilities [M, 4] of kinds that are equally frequent, and what they come from.
 
     The rows that stand for typical ones hold wrong labels too. Those called mislabeled are not learned from, again and
-    again; in the last calibration every row counts as far as its label is right.
+    again, in two folds until the last time; in the last calibration every row counts as far as its label is right.
     """
     everything, wrong = ~records.own | typical, .25
     learned, weight = everything, everything.astype(float)
     for number in range(rounds):
-        probs, log_probs = _cross_fit(records, learned, weight)
+        probs, log_probs = _cross_fit(records, learned, weight, 5 if number == rounds - 1 else 2)
         wrong = _share_wrong(probs, records, wrong, assumed)
         fit = {"learned": learned, "weight": weight, "log_probs": log_probs, "wrong": wrong}
         weighed = _weighed(probs, _prior(wrong, assumed))[:, 1]
@@ -550,35 +565,54 @@ def _typical(records:_Records, reviewed:np.ndarray, seed:int)->np.ndarray: # [M]
     return chosen
 
 # %% ../nbs/04f_verdicts.ipynb #716b893e
-_doubled = 2  # times that doubt about a wrong label counts: the judge has not met the rows it took out as typical ones
+_doubled = 2  # times that doubt counts: the judge has not met the rows it took out as typical ones
 
 # %% ../nbs/04f_verdicts.ipynb #9a003a9a
-def _cut(posterior:np.ndarray, false_alarms:float)->float:
+def _doubt(posterior:np.ndarray, false_alarms:float)->np.ndarray: # [M]
+    "How far each row that may be called hard counts as a false alarm."
+    hard, clear = 1 + posterior[:, 1:].argmax(1), (posterior[:, 0] < .5) & (posterior.max(1) >= .5)
+    seldom = np.bincount(hard[clear], minlength=len(_kinds)) <= 2 * false_alarms * len(posterior)
+    return np.where(seldom[hard], 1, _doubled * posterior[:, 0]) * clear
+
+# %% ../nbs/04f_verdicts.ipynb #a0ea1411
+def _within(typical:np.ndarray, doubt:np.ndarray, allowed:float)->float:
+    "The largest probability of `typical` up to which doubts [M] sum to no more than is allowed."
+    rows = np.flatnonzero(doubt)
+    rows = rows[np.argsort(typical[rows], kind="stable")]
+    within = np.flatnonzero(doubt[rows].cumsum() <= allowed)
+    return float(typical[rows[within[-1]]]) if len(within) else 0.
+
+# %% ../nbs/04f_verdicts.ipynb #795062d6
+def _cuts(posterior:np.ndarray, y:np.ndarray, n_classes:int, false_alarms:float)->np.ndarray: # [K] by label
     "The largest probability of `typical` that a hard sample may have, so that few typical ones are among them."
-    hard = posterior[(posterior[:, 0] < .5) & (posterior[:, 1:].max(1) >= .5)]
-    hard = hard[np.argsort(hard[:, 0], kind="stable")]
-    expected = np.cumsum(hard[:, 0] * np.where(hard[:, 1] >= .5, _doubled, 1))
-    within = np.flatnonzero(expected <= false_alarms * len(posterior))
-    return float(hard[within[-1], 0]) if len(within) else 0.
+    doubt, typical = _doubt(posterior, false_alarms), posterior[:, 0]
+    of_class = [_within(typical[y == k], doubt[y == k], max(2., 2 * false_alarms * (y == k).sum()))
+                for k in range(n_classes)]
+    return np.minimum(of_class, _within(typical, doubt, false_alarms * len(typical)))
 
 # %% ../nbs/04f_verdicts.ipynb #f5ab8c81
-def _decide(posterior:np.ndarray, cut:float, shown:Sequence[bool]=(True,) * 4)->np.ndarray: # [M] int, -1 = unsure
-    "The kind of every row: a hard one only where it is clear and shown; unsure where typical is not likely either."
+def _decide(posterior:np.ndarray, cut:float|np.ndarray, shown:Sequence[bool]=(True,) * 4)->np.ndarray: # [M] int
+    "The kind of every row: a hard one only where clear and shown; unsure (-1) where typical is not likely either."
     hard = 1 + posterior[:, 1:].argmax(1)
     clear = (posterior[:, 0] <= cut) & (posterior.max(1) >= .5) & (posterior[:, 0] < .5) & np.asarray(shown)[hard]
     return np.where(clear, hard, np.where(posterior[:, 0] >= .5, 0, -1))
 
 # %% ../nbs/04f_verdicts.ipynb #c1efc18b
 def _without_generator(records:_Records, fit:dict)->np.ndarray: # [M, 4]
-    "Probabilities of every probe by a judge that has not met its generator; NaN for the user's rows."
-    probs, weight = np.full((len(records.rows), len(_kinds)), np.nan), fit["weight"]
-    for name in np.unique(records.generators[~records.own]):
-        out = records.generators == name
-        learned, known = fit["learned"] & ~out, (weight > 0) & ~out
+    """Probabilities of every probe by judges that have not met its generator; NaN for the user's rows.
+
+    Each judge misses one generator of every kind at a time; those of a kind with fewer are missed again in turn.
+    """
+    of_kind = [np.unique(records.generators[records.kinds == kind]) for kind in (1, 2, 3)]
+    total, times = np.zeros((len(records.rows), len(_kinds))), np.zeros(len(records.rows))
+    for number in range(max(map(len, of_kind))):
+        out = np.isin(records.generators, [names[number % len(names)] for names in of_kind if len(names)])
+        learned, known = fit["learned"] & ~out, (fit["weight"] > 0) & ~out
         sorter = _Sorter(records.x[learned], records.kinds[learned])
-        calibrated = _calibrate(fit["log_probs"][known], records.kinds[known], weight[known])
-        probs[out] = calibrated(sorter.log_probs(records.x[out]))
-    return probs
+        calibrated = _calibrate(fit["log_probs"][known], records.kinds[known], fit["weight"][known])
+        total[out] += calibrated(sorter.log_probs(records.x[out]))
+        times += out
+    return np.where(times[:, None], total, np.nan) / times.clip(1)[:, None]
 
 # %% ../nbs/04f_verdicts.ipynb #6639d562
 def _best_single(x:np.ndarray, positive:np.ndarray)->tuple[str, float]: # a feature, and its average precision
@@ -594,16 +628,16 @@ def _best_single(x:np.ndarray, positive:np.ndarray)->tuple[str, float]: # a feat
 def _without_input(records:_Records, fit:dict)->np.ndarray: # [M, 4]
     "Probabilities from the training and its neighbors only, without what the input alone tells."
     kept = [i for i, name in enumerate(_features) if name not in ("distance, input", "residual, input", "norm, input")]
-    return _cross_fit(replace(records, x=records.x[:, kept]), fit["learned"], fit["weight"])[0]
+    return _cross_fit(replace(records, x=records.x[:, kept]), fit["learned"], fit["weight"], 2)[0]
 
 # %% ../nbs/04f_verdicts.ipynb #b0ed6dfe
-def _test_kind(kind:int, records:_Records, judged:Sequence[np.ndarray], fit:dict, shares, cut:float)->dict:
+def _test_kind(kind:int, records:_Records, judged:Sequence[np.ndarray], learned, shares, cut)->dict:
     "A row of the self-test."
     from sklearn.metrics import average_precision_score
 
-    mine, learned, (probs, blind, inside) = records.kinds == kind, fit["learned"], judged
+    mine, (probs, blind, inside) = records.kinds == kind, judged
     called = _decide(_weighed(probs, shares), cut) == kind
-    found = pd.Series(_decide(_weighed(blind[mine], shares), cut) == kind).groupby(records.generators[mine]).mean()
+    found = pd.Series(_decide(_weighed(blind, shares), cut)[mine] == kind).groupby(records.generators[mine]).mean()
     ranked, blindly = probs[learned, kind], np.where(mine, blind[:, kind], probs[:, kind])[learned]
     single, single_precision = _best_single(records.x[learned], mine[learned])
     return {"probes": mine.sum(), "generators": len(found), "recall": called[mine].mean(),
@@ -628,20 +662,28 @@ def _why_withdrawn(kind:str, test:Mapping)->str: # "" where the kind is shown
                 f"average precision is {test['average precision, no input']:.2f} (half is asked for)")
     return ""
 
+# %% ../nbs/04f_verdicts.ipynb #fe6c374b
+def _folded(probs:np.ndarray)->np.ndarray: # [..., 4]
+    "Probabilities where `ambiguous` counts as `unusual input`."
+    return np.concatenate([probs[..., :2], probs[..., 2:].sum(-1, keepdims=True), np.zeros_like(probs[..., :1])], -1)
+
 # %% ../nbs/04f_verdicts.ipynb #0e3044b2
-def _self_test(records:_Records, probs:np.ndarray, fit:dict, shares:np.ndarray, cut:float)->pd.DataFrame: # by kind
+def _self_test(records:_Records, probs:np.ndarray, fit:dict, shares:np.ndarray, cut)->pd.DataFrame: # by kind
     "Every kind that was planted, judged with its generators known and unknown, and whether it is shown."
-    judged = probs, _without_generator(records, fit), _without_input(records, fit)
-    planted = [k for k in (1, 2, 3) if (records.kinds == k).any()]
-    rows = {_kinds[k]: _test_kind(k, records, judged, fit, shares, cut) for k in planted}
-    for kind, row in rows.items(): row |= {"why": _why_withdrawn(kind, row), "shown": not _why_withdrawn(kind, row)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
+    judged, rows = [probs, _without_generator(records, fit), _without_input(records, fit)], {}
+    for kind in (3, 1, 2):
+        if not (records.kinds == kind).any(): continue
+        folded = 3 in rows and not rows[3]["shown"]
+        among = fit["learned"] & (records.kinds != 3) if folded and kind == 2 else fit["learned"]
+        test = _test_kind(kind, records, [_folded(p) for p in judged] if folded else judged, among, shares, cut)
+        rows[kind] = test | {"why": (why := _why_withdrawn(_kinds[kind], test)), "shown": not why}
+    return pd.DataFrame.from_dict({_kinds[k]: rows[k] for k in sorted(rows)}, orient="index").rename_axis("kind")
 
 # %% ../nbs/04f_verdicts.ipynb #754f9c0a
-def _reliability(probs:np.ndarray, kinds:np.ndarray, bins:int=10)->pd.DataFrame: # by bin
-    "How often the most probable kind is right, rows weighted so that kinds are equally frequent."
+def _reliability(probs:np.ndarray, kinds:np.ndarray, highest:int=3, bins:int=10)->pd.DataFrame: # by bin
+    "How often the most probable kind is right, planted kinds equally frequent; those above the highest count as it."
     weight = 1 / np.bincount(kinds, minlength=len(_kinds)).clip(1)[kinds]
-    said, right = probs.max(1), probs.argmax(1) == kinds
+    said, right = probs.max(1), probs.argmax(1) == np.minimum(kinds, highest)
     table = pd.DataFrame({"said": said * weight, "found": right * weight, "weight": weight})
     table = table.groupby((said * bins).astype(int).clip(0, bins - 1)).sum()
     return pd.DataFrame({"said": table["said"] / table["weight"], "found": table["found"] / table["weight"],
@@ -679,17 +721,41 @@ def _rejected(p:np.ndarray, n_right:float, rate:float)->np.ndarray: # [N] bool
     if len(below): chosen[order[:below[-1] + 1]] = True
     return chosen
 
+# %% ../nbs/04f_verdicts.ipynb #bcd19eb3
+def _unlike(records:_Records, probs:np.ndarray)->list[np.ndarray]: # of each kind, by generator
+    "How much more probable the judge finds a kind's own probes on average than those of one generator."
+    ratios = []
+    for k in range(len(_kinds)):
+        mine = (records.kinds == k) & ~records.own
+        by_name = pd.Series(probs[mine, k]).groupby(records.generators[mine]).mean()
+        ratios.append((probs[mine, k].mean() / by_name.clip(lower=.05)).to_numpy() if mine.any() else np.ones(1))
+    return ratios
+
 # %% ../nbs/04f_verdicts.ipynb #c55749ec
-def _shares(probs:np.ndarray, seed:int, draws:int=100)->pd.DataFrame: # by kind: share, low, high
-    "Shares of the kinds by expectation maximization (Saerens et al. 2002), and 95 % intervals over draws of rows."
+def _shares(
+    probs:np.ndarray, # [N, 4], kinds equally frequent
+    seed:int,
+    reviewed:np.ndarray=np.zeros((1, 4)), # [R, 4], those of reviewed rows
+    unlike:Sequence[np.ndarray]=(np.ones(1),) * 4, # as `_unlike` says
+    draws:int=100,
+)->pd.DataFrame: # by kind: share, low, high
+    """Shares of the kinds by expectation maximization (Saerens et al. 2002).
+
+    The 95 % intervals are of draws of rows, of reviewed rows, and of a generator for each kind that true ones are like.
+    """
     def shares(rows):
         prior = np.full(len(_kinds), 1 / len(_kinds))
         for _ in range(60): prior = _weighed(rows, prior).mean(0)
         return prior
 
-    rng = np.random.default_rng(seed)
-    drawn = [shares(probs[rng.integers(len(probs), size=len(probs))]) for _ in range(draws)]
-    low, high = np.quantile(drawn, [.025, .975], axis=0)
+    def drawn(rows): return rows[rng.integers(len(rows), size=len(rows))]
+
+    rng, hard = np.random.default_rng(seed), []
+    for _ in range(draws):
+        moved = reviewed.mean(0) - drawn(reviewed).mean(0)
+        hard.append(((shares(drawn(probs)) + moved) * [rng.choice(ratios) for ratios in unlike])[1:].clip(0))
+    all_kinds = np.column_stack([(1 - np.sum(hard, 1)).clip(0), hard])
+    low, high = np.quantile(all_kinds, [.025, .975], axis=0)
     return pd.DataFrame({"share": shares(probs), "low": low, "high": high}, pd.Index(_kinds, name="kind"))
 
 # %% ../nbs/04f_verdicts.ipynb #d699f1b8
@@ -700,8 +766,28 @@ class _Evidence:
     believed: np.ndarray # [N] last epoch after which the label was predicted; 0 = never
     n_epochs: int # of training
     neighbors: np.ndarray # [N, k] labels of the nearest in the last embedding
-    suspicion: np.ndarray # [N] mean rank of the AUM, 1 = lowest
+    ranks: pd.DataFrame # [N] how doubtful a label is by each score, by each run and by all; 1 = most
     features: np.ndarray # [N, 12]
+
+# %% ../nbs/04f_verdicts.ipynb #cd3731e9
+_opinions = {"AUM": 2, "margin": 2, "neighbors": 1}  # scores that rank labels, and their weights
+
+# %% ../nbs/04f_verdicts.ipynb #0e1f4f19
+def _doubts(run:_Run, features:np.ndarray)->pd.DataFrame: # [N, 3] in [0, 1], 1 = most doubted
+    "Ranks of all labels of a run by each score, among the user's rows."
+    seen = run.scores["dynamics"]
+    raw = {"AUM": -run.scores["aum"].values(), "margin": -(seen.margin / seen.presented.clamp_min(1)).numpy(),
+           "neighbors": -features[:, _features.index("agreement, embedding")]}
+    ranks = {}
+    for name, values in raw.items():
+        ours = np.sort(values[run.own])
+        ranks[name] = sum(np.searchsorted(ours, values, side) for side in ("left", "right")) / 2 / len(ours)
+    return pd.DataFrame(ranks)
+
+# %% ../nbs/04f_verdicts.ipynb #c06cd2eb
+def _consensus(ranks:pd.DataFrame)->pd.Series: # [N]
+    "The weighted mean of ranks."
+    return sum(weight * ranks[name] for name, weight in _opinions.items()) / sum(_opinions.values())
 
 # %% ../nbs/04f_verdicts.ipynb #c9d39e24
 def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray], near:Sequence)->_Evidence:
@@ -710,12 +796,15 @@ def _gather(samples:Samples, runs:Sequence[_Run], features:Sequence[np.ndarray],
     def mean(values): return np.einsum("rn,rn...->n...", own / own.sum(0), np.stack(values))
 
     seen = [run.scores["dynamics"] for run in runs]
-    ranks = [pd.Series(np.where(run.own, -run.scores["aum"].values(), np.nan)).rank(pct=True).fillna(0) for run in runs]
+    doubts = [_doubts(run, part) for run, part in zip(runs, features, strict=True)]
+    ranks = pd.DataFrame(mean([part.to_numpy() for part in doubts]), columns=doubts[0].columns)
+    for i, part in enumerate(doubts): ranks[f"training {i + 1}"] = _consensus(part).where(runs[i].own)
+    ranks["consensus"] = _consensus(ranks)
     last = np.where(own[1], 1, 0)                                                      # a run in which it was no probe
     believed = np.stack([s.believed.numpy() for s in seen])[last, np.arange(len(samples))]
     labels = samples.y[np.stack([index.numpy() for index in near])[last, np.arange(len(samples))]]
     predicted = mean([(s.total / s.presented.clamp_min(1)[:, None]).numpy() for s in seen])
-    return _Evidence(predicted, believed, int(seen[0].presented.max()), labels, mean(ranks), mean(features))
+    return _Evidence(predicted, believed, int(seen[0].presented.max()), labels, ranks, mean(features))
 
 # %% ../nbs/04f_verdicts.ipynb #a633381d
 def _named_epochs(believed:int, n_epochs:int)->str:
@@ -759,14 +848,20 @@ class Verdicts(Result):
     samples: Samples # N samples, as given
     frame: pd.DataFrame # by sample id: given, kind, probability, second_kind, suggested, ..., reason
     probabilities: np.ndarray|None # [N, 4] typical, mislabeled, unusual input, ambiguous; None with too few rows
-    suspicion: np.ndarray # [N] mean rank of the AUM, 1 = lowest margin; wrong labels are ranked by it
+    ranks: pd.DataFrame # by sample id: AUM, margin, neighbors, training 1, training 2, consensus; 1 = most doubted
     self_test: pd.DataFrame|None # by kind: recall with generators known and left out, and whether it is shown
     wrong_labels: pd.Series|None # estimate, low and high: how many labels are wrong, with a 95 % interval
     reliability: pd.DataFrame|None # by bin: probability said and share found, on probes, kinds equally frequent
     shares: pd.DataFrame|None # by kind, with 95 % intervals; only with 200 or more reviewed rows
+    planted: pd.DataFrame # probes: run, id of the host, kind, generator, and consensus among the user's rows
     cost: pd.Series # CPU seconds of both trainings, the features and the judge
     options: VerdictOptions # as given
     notes: tuple[str, ...] = () # what is withdrawn or left out, and why
+
+    @property
+    def suspicion(self)->np.ndarray: # [N] in [0, 1], 1 = most doubted
+        "The consensus by which wrong labels are ranked."
+        return self.ranks["consensus"].to_numpy()
 
     @property
     def calibration_error(self)->float:
@@ -795,7 +890,7 @@ def top(self:Verdicts,
     kind:str, # "typical", "mislabeled", "unusual input", "ambiguous" or "unsure"
     n:int=10, # rows
 )->pd.DataFrame: # rows of `frame`
-    "The clearest samples of a kind; mislabeled ones by AUM. With too few rows, the most suspicious labels of all."
+    "The clearest samples of a kind; mislabeled ones by suspicion. Too few rows: the most suspicious labels of all."
     check_choice(kind, (*_kinds, "unsure"), "kind")
     order = -self.suspicion if kind == "mislabeled" else -self.frame["probability"].fillna(0).to_numpy()
     frame = self.frame.iloc[np.argsort(order, kind="stable")]
@@ -889,36 +984,49 @@ def judge(self:Probes,
     else: found = _judged(self, _records_of(self.runs, features, self.seed), evidence)
     cost = pd.Series({**(cost or {}), "features": features_done - start, "judge": time.process_time() - features_done})
     frame = _frame(self.samples, found.pop("kinds"), found["probabilities"], evidence, found.pop("p_values"))
-    return Verdicts(self.samples, frame, suspicion=evidence.suspicion, cost=cost, options=self.options, **found)
+    planted = pd.concat([_planted_in(i, run, features[i]) for i, run in enumerate(self.runs)], ignore_index=True)
+    ranks = evidence.ranks.set_axis(frame.index)
+    return Verdicts(self.samples, frame, ranks=ranks, planted=planted, cost=cost, options=self.options, **found)
+
+# %% ../nbs/04f_verdicts.ipynb #64a04b02
+def _planted_in(number:int, run:_Run, features:np.ndarray)->pd.DataFrame:
+    "The probes of a run."
+    at = np.flatnonzero(~run.own)
+    return pd.DataFrame({"run": number, "id": run.samples.ids[at], "kind": np.array(_kinds)[run.kinds[at]],
+                         "generator": run.generators[at], "consensus": _consensus(_doubts(run, features))[at]})
 
 # %% ../nbs/04f_verdicts.ipynb #373d2377
 def _too_few(probes:Probes)->dict:
     "What can be said of fewer than 4,000 rows."
     n = len(probes.samples)
     why = (f"{n:,} rows are too few to tell kinds apart ({_smallest:,} are needed, so that 100 probes of each kind are "
-           "no more than a tenth of them): labels are ranked by AUM, with a suggestion each, and no kind is named")
+           "no more than a tenth of them): labels are ranked, with a suggestion each, and no kind is named")
     nothing = dict.fromkeys(("probabilities", "self_test", "wrong_labels", "reliability", "shares"))
     return nothing | {"kinds": np.full(n, -1), "p_values": np.full(n, np.nan), "notes": (why,)}
 
 # %% ../nbs/04f_verdicts.ipynb #0345076d
 def _judged(probes:Probes, records:_Records, evidence:_Evidence)->dict:
     "The judge's work: what `Verdicts` holds of it."
-    options, n, known = probes.options, len(probes.samples), len(probes.reviewed) >= 200
+    samples, options, known = probes.samples, probes.options, len(probes.reviewed) >= 200
     probs, fit = _learn(records, _typical(records, probes.reviewed, probes.seed), options.assumed, 1 if known else 4)
-    balanced, shares = _by_row(records, probs, n), _prior(fit["wrong"], options.assumed)
+    shares, n = _prior(fit["wrong"], options.assumed), len(samples)
+    balanced = _by_row(records, probs, n)
     posterior = _weighed(balanced, shares)
-    cut = _cut(posterior, options.false_alarms)
-    test = _self_test(records, probs, fit, shares, cut)
+    cuts = _cuts(_folded(posterior), samples.y, samples.n_classes, options.false_alarms)
+    test = _self_test(records, probs, fit, shares, cuts[np.concatenate([run.samples.y for run in probes.runs])])
     shown = [True, *(bool(test["shown"].get(kind, False)) for kind in _kinds[1:])]
+    found = {"shares": _shares(balanced, probes.seed, balanced[probes.reviewed], _unlike(records, probs)) if known
+             else None}
+    if not shown[3]: probs, posterior = _folded(probs), _folded(posterior)
     wrong, learned = _weighed(probs, shares)[:, 1], fit["learned"]
     right = (_doubled * (1 - posterior[:, 1])).clip(0, 1)
     draws = _count_wrong(wrong, records, options.false_alarms, probes.seed) * n if shown[1] else None
-    return {
-        "kinds": _decide(posterior, cut, shown), "probabilities": posterior, "self_test": test,
-        "p_values": _p_values(evidence.suspicion, right) if shown[1] else np.full(n, np.nan),
+    return found | {
+        "kinds": _decide(posterior, cuts[samples.y], shown), "probabilities": posterior, "self_test": test,
+        "p_values": _p_values(evidence.ranks["consensus"].to_numpy(), right) if shown[1] else np.full(n, np.nan),
         "wrong_labels": None if draws is None else _interval(draws),
-        "reliability": _reliability(probs[learned], records.kinds[learned]),
-        "shares": _shares(balanced, probes.seed) if known else None, "notes": _notes(probes, test)}
+        "reliability": _reliability(probs[learned], records.kinds[learned], 3 if shown[3] else 2),
+        "notes": _notes(probes, test)}
 
 # %% ../nbs/04f_verdicts.ipynb #c65fa350
 def _interval(draws:np.ndarray)->pd.Series:
@@ -928,7 +1036,9 @@ def _interval(draws:np.ndarray)->pd.Series:
 # %% ../nbs/04f_verdicts.ipynb #3d6bd131
 def _notes(probes:Probes, test:pd.DataFrame)->tuple[str, ...]:
     "What is withdrawn or was left out, and why."
-    withdrawn = [f"{kind!r} cannot be told apart here: {why}" for kind, why in test.loc[~test["shown"], "why"].items()]
+    folded = {"ambiguous": "; what looks so counts as 'unusual input'"}
+    withdrawn = [f"{kind!r} cannot be told apart here: {why}{folded.get(kind, '')}"
+                 for kind, why in test.loc[~test["shown"], "why"].items()]
     lacking = [kind for kind in _kinds[1:] if kind not in test.index]
     never = [f"{kind!r} was not tested: no probe of it could be planted" for kind in lacking]
     without = [f"the generator {name!r} was left out: {why}" for name, why in probes.left_out.items()]

@@ -1,4 +1,5 @@
-"""README.md and nbs/images from nbs/index.ipynb: text and code as they are, outputs as tables, text and pictures.
+"""README.md and nbs/images from nbs/index.ipynb: text and code as they are, outputs as tables, text and pictures;
+and llms.txt from titles and summaries of all pages.
 
 Directives are not shown, hidden cells are left out. A figure's file has the name of its cell's `#| label:` (also where
 the cell is hidden, so that the text can show the picture elsewhere), its words are those of `#| fig-alt:` and
@@ -13,6 +14,8 @@ from pathlib import Path
 import measure_notebooks as measured
 
 root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root / "tools"))
+import pages  # noqa: E402
 
 
 class Tables(HTMLParser):
@@ -93,6 +96,7 @@ def render(notebook: Path) -> tuple[str, dict[str, bytes]]:
 def main() -> int:
     text, images = render(root / "nbs" / "index.ipynb")
     (root / "README.md").write_text(text, encoding="utf-8")
+    (root / "llms.txt").write_text(pages.llms(), encoding="utf-8")
     folder = root / "nbs" / "images"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.png"):

@@ -41,8 +41,16 @@ def test_every_setting_has_help(command, capsys):
 
 def test_a_wrong_setting_is_named_with_its_place(tmp_path, capsys):
     (tmp_path / "a.yml").write_text("dataset: mnist-5k\nalpas: [25]\n")
-    with pytest.raises(SystemExit) as stop: main(["gasten", "--config", str(tmp_path / "a.yml")])
-    assert stop.value.code == 2 and "alpas" in capsys.readouterr().err
+    assert main(["gasten", "--config", str(tmp_path / "a.yml")]) == 2
+    said = capsys.readouterr().err
+    assert "alpas" in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["--epohcs", "3"], ["--lr", "fast"], ["--lr"], ["--seed", "1.5"]])
+def test_a_wrong_flag_is_answered_in_one_paragraph_without_the_usage(words, capsys):
+    assert main(["hardness", "--data", "wine", *words]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("ambiguity hardness: ") and words[0].strip("-") in said and "usage:" not in said
 
 
 def test_what_a_user_can_mend_is_one_line_and_exit_code_2(tmp_path):

@@ -83,6 +83,31 @@ def test_bootstrap_interval_covers():
     assert inside >= 16
 
 
+@pytest.mark.parametrize("shrinkage", [None, "ledoit-wolf"])
+def test_an_interval_is_never_below_zero(shrinkage):
+    "Of a set beside itself all draws lie above the distance, and the corrected bounds would be negative."
+    a = np.random.default_rng(0).standard_normal((60, 4))
+    distance, low, high = bootstrap_frechet(a, a, n_resamples=30, shrinkage=shrinkage)
+    assert distance < 1e-9 and low == high == 0
+    distance, low, high = bootstrap_frechet(a, a + 3, n_resamples=30, shrinkage=shrinkage)           # a control
+    assert 0 < low < distance < 40 and high > low
+
+
+def test_features_of_images_too_small_for_a_lenet(tmp_path):
+    "Digits of 8 by 8 pixels have features of their own, kept and found as those of larger ones."
+    from ambiguity_nb.fid import dataset_features
+    from ambiguity_nb.sources import load_samples
+
+    digits = load_samples("digits")
+    one, again = (dataset_features(digits, n_epochs=3, folder=tmp_path) for _ in range(2))
+    zeros, ones = (digits.subset(digits.y == k) for k in (0, 1))
+    assert one.name == again.name and one.name.startswith("mlp-digits") and one.of(zeros).shape[1] == 84
+    near, far = (frechet_distance(one.statistics(zeros.subset(slice(0, None, 2)), shrinkage="ledoit-wolf"),
+                                  one.statistics(other, shrinkage="ledoit-wolf"), warn=False)
+                 for other in (zeros.subset(slice(1, None, 2)), ones))
+    assert far > 5 * near
+
+
 def shrunk(x):
     "Mean and Ledoit-Wolf covariance as scikit-learn has it, of the unbiased sample covariance."
     from sklearn.covariance import ledoit_wolf

@@ -1,8 +1,9 @@
 """GASTeN: kills, frozen classifiers, gradients that are not computed, and failures that keep what was good."""
-import signal
-import subprocess
+import json
+import multiprocessing
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,22 +25,28 @@ NONE = {"measures": lambda generator: {}}  # the default ones make 2,048 images
 SMALL = {"filters": 8, "z_dim": 16, "batch_size": 32, "shift": 1, "ema": .9}
 SHORT = Gan(n_epochs=1, **SMALL)
 STEP2 = Gan(batch_size=32)
-RUN = """
-import sys, torch
-torch.set_num_threads(1)
-from ambiguity_nb.gasten import Confusion, Gan, train_gan, train_gasten
-from ambiguity_nb.generator_measures import GanMeasures
-from ambiguity_nb.models import cnn
-from ambiguity_nb.sources import load_samples
-from ambiguity_nb.training import Log
-samples = load_samples("mnist-5k", "all").binary(5, 3).subset(range(0, 966, 8))
-gan = Gan(n_epochs=4, filters=8, z_dim=16, batch_size=32, shift=1, ema=.9)
-tell = {"hooks": [Log(lambda record: print(record["epoch"], flush=True))]}
-start = train_gan(samples, gan, folder=sys.argv[1] + "/1", **tell)
-model = cnn(2)
-measures = GanMeasures(model, samples, n=64)
-train_gasten(model, samples, start, Confusion(n_epochs=4), gan, folder=sys.argv[1] + "/2", measures=measures, **tell)
-"""
+
+
+def both_steps(folder, told):
+    "A run of both steps in a process of its own; tells each epoch."
+    torch.set_num_threads(1)
+    samples = load_samples("mnist-5k", "all").binary(5, 3).subset(range(0, 966, 8))
+    gan, tell = Gan(n_epochs=4, **SMALL), {"hooks": [Log(lambda record: told.send(record["epoch"]))]}
+    start = train_gan(samples, gan, folder=folder / "1", **tell)
+    model = cnn(2)
+    measures = GanMeasures(model, samples, n=64)
+    train_gasten(model, samples, start, Confusion(n_epochs=4), gan, folder=folder / "2", measures=measures, **tell)
+
+
+def started(folder):
+    "The process of a run and the epochs it tells; forked from one that has imported all there is to import."
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ambiguity_nb.gasten", "ambiguity_nb.sources", "torch._dynamo", "pytest"])
+    told, teller = context.Pipe(duplex=False)
+    process = context.Process(target=both_steps, args=(folder, teller))
+    process.start()
+    teller.close()
+    return process, told
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +61,19 @@ def equal(a, b):
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     "SIGKILL in step 1, and in step 2 after going on; then once more to the end."
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, "-c", RUN, str(whole)], check=True, capture_output=True)
-    lines = 0
+    epochs = []
     for wait_for, delay in ((2, .01), (4, .02)):
-        process = subprocess.Popen([sys.executable, "-c", RUN, str(killed)], stdout=subprocess.PIPE, text=True)
-        for _ in range(wait_for):
-            if process.stdout.readline(): lines += 1
+        process, told = started(killed)
+        epochs.append([told.recv() for _ in range(wait_for)])
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert lines == 6
-    subprocess.run([sys.executable, "-c", RUN, str(killed)], check=True, capture_output=True)
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+    assert epochs[0] == [1, 2] and len(epochs[1]) == 4
+    for folder in (whole, killed):
+        process, _ = started(folder)
+        process.join()
+        assert process.exitcode == 0
     for step in "12":
         a, b = (load_epoch(folder / step) for folder in (whole, killed))
         assert equal(a.nets.generator, b.nets.generator) and equal(a.nets.discriminator, b.nets.discriminator)
@@ -363,16 +372,29 @@ def test_a_grid_goes_on_when_a_cell_diverges(samples, tmp_path):
     assert "error" not in table and (table["ambiguous"] <= 50).all()
 
 
-def test_cells_side_by_side_are_logged_as_they_happen(samples, tmp_path):
-    "Two processes: an epoch's record comes before its cell is done, each once and in order; and again when continued."
+def test_cells_side_by_side_are_logged_as_they_happen(samples, tmp_path, monkeypatch):
+    """Two processes: an epoch's record comes before its cell is done, each once and in order; and again when continued.
+
+    It comes to the run's file and to Weights & Biases, which shows a record's numbers by the name of its phase.
+    """
+    from ambiguity_nb.jobs.run import Run
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Histogram=lambda np_histogram: sum(np_histogram[0])))
     early, seen = [], []
 
-    def log(record):
-        seen.append((record["phase"], record["epoch"]))
-        early.append(not (tmp_path / record["phase"] / "result.json").exists())
+    def log(named):
+        phase = {name.rpartition("/")[0] for name in named}.pop()
+        assert phase == "seed0-step1" or named[f"{phase}/histogram"] == 64
+        seen.append((phase, named[f"{phase}/epoch"]))
+        early.append(not (tmp_path / phase / "result.json").exists())
 
-    grid, models = GastenGrid([0., 25.], step2_epochs=2, n_generated=50), {"a": cnn(2)}
-    table = gasten_grid(models, samples, grid, SHORT, folder=tmp_path, n_jobs=2, log=log)
+    (tmp_path / "run").mkdir()
+    run = Run(tmp_path / "run", {}, SimpleNamespace(log=log))
+    noise = save_state(tmp_path / "noise.safetensors", {"noise": draw_noise(64, 16)})
+    grid, models = GastenGrid([0., 25.], step2_epochs=2, n_generated=50, noise=noise), {"a": cnn(2)}
+    table = gasten_grid(models, samples, grid, SHORT, folder=tmp_path, n_jobs=2, log=run.log)
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(record["phase"], record["epoch"]) for record in records] == seen
     phases = ["seed0-step1", *table["folder"][table["confusion"] != "step1"]]
     assert sorted(seen) == sorted([(phases[0], 1), *((phase, epoch) for phase in phases[1:] for epoch in (1, 2))])
     for phase in phases[1:]: assert seen.index((phase, 1)) < seen.index((phase, 2))
@@ -380,6 +402,23 @@ def test_cells_side_by_side_are_logged_as_they_happen(samples, tmp_path):
     again = []
     gasten_grid(models, samples, grid, SHORT, folder=tmp_path, log=again.append)
     assert [(record["phase"], record["epoch"]) for record in again] == seen
+
+
+def test_measures_on_other_noise_or_statistics_are_not_mixed(samples, tmp_path):
+    "Step 1's images are measured again; epochs of step 2 were measured in training, and other noise is refused."
+    files = [save_state(tmp_path / f"{seed}.safetensors", {"noise": draw_noise(40, 16, seed)}) for seed in (0, 1)]
+    first, second = (GastenGrid([0.], step2_epochs=1, n_generated=50, noise=file) for file in files)
+    table = gasten_grid({"a": cnn(2)}, samples, first, SHORT, folder=tmp_path / "a").set_index("way")
+    sampled = GanMeasures(cnn(2), samples, z=draw_noise(40, 16))(load_epoch(tmp_path / "a/seed0/step1").generator)
+    assert table.loc["step 1, sampled", "acd"] == pytest.approx(sampled["acd"], rel=1e-5)
+    with pytest.raises(ValueError, match="measured on other noise"):
+        gasten_grid({"a": cnn(2)}, samples, second, SHORT, folder=tmp_path / "a")
+    path = tmp_path / "a" / "seed0-from1-a-step1-sampled" / "result.json"
+    (tmp_path / "a" / "seed0-from1-a-abs-0" / "result.json").unlink()
+    before = json.loads(path.read_text())
+    other = gasten_grid({"a": cnn(2)}, samples, second, SHORT, folder=tmp_path / "a").set_index("way")
+    assert json.loads(path.read_text())["key"] != before["key"]
+    assert other.loc["step 1, sampled", "acd"] != pytest.approx(before["acd"], rel=1e-6)
 
 
 def test_an_error_of_the_log_is_raised(samples, tmp_path):

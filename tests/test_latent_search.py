@@ -256,7 +256,7 @@ dark.z_dim = bytes_of.z_dim = 4
     ({"model": Says(lambda x: LINEAR(x).softmax(1))}, "gives probabilities"),
     ({"model": Says(lambda x: LINEAR(x) / 0 * 0)}, "NaN or infinity for 16 of 16"),
     ({"model": Says(lambda x: LINEAR(x)[:, :1])}, "expected logits"),
-    ({"model": cnn(2, image_size=8)}, "cannot take the generator's images"),
+    ({"model": cnn(2, image_size=8)}, "cannot take a batch of shape .* from the generator"),
     ({"model": [Linear(2), Linear(3)]}, "have \\[2, 3\\] classes"),
     ({"classes": (0, 5)}, "no class 5"),
     ({"classes": ("0", "cat")}, "no class 'cat'"),

@@ -305,7 +305,7 @@ def study():
     train = everything.binary(7, 1)
     model = cnn(nf=2, seed=0)
     fit(model, train, Training(2), seed=0)
-    judges = _train_judges(everything.split((.3, .7), seed=0)[0], 2, 0)
+    judges = _train_judges(everything.split((.3, .7), seed=0)[0], 2, 0, n_epochs=5)
     return judges, mix_at_half(model, train, 200, jitter=.02), train
 
 
@@ -391,7 +391,7 @@ def test_facility_location_explains_held_out_variance():
 
 
 def test_study_of_found_images_says_who_and_why(study):
-    from ambiguity_nb.latent_search import search_boundary
+    from ambiguity_nb.latent_search import _fit_autoencoder, search_boundary
     from ambiguity_nb.models import cnn
     from ambiguity_nb.patterns import Clustering
     from ambiguity_nb.study import StudyOptions, study_patterns
@@ -399,7 +399,7 @@ def test_study_of_found_images_says_who_and_why(study):
     judges, _, train = study
     model = cnn(nf=2, seed=0)
     fit(model, train, Training(2), seed=0)
-    found = search_boundary(model, None, (0, 1), n=120, samples=train)
+    found = search_boundary(model, _fit_autoencoder(train, 150), (0, 1), n=120, samples=train)
     options = StudyOptions(n_nulls=9, explainer=None, n_cover=5)
     made = study_patterns(model, found, train, train, Clustering("pca", "kmeans", n_clusters=2), options, judges=judges)
     assert len(made.inputs) > 80 and made.parts.ends.shape[0] == len(made.inputs) and len(made.cover) == 5
@@ -407,9 +407,85 @@ def test_study_of_found_images_says_who_and_why(study):
     tables = made.tables()
     assert {"judged", "islands", "gate", "parts", "parts_regions", "cover"} <= set(tables)
     assert {"expected", "p given confidence", "holm", "regions alike"} <= set(tables["regions"])
-    assert "reason" in repr(made) and "parts" in made.figures()
+    assert "reason" in repr(made)
     null = made.against_null(2)
     assert list(null.index) == ["these inputs", "Gaussian cloud"]
     bare = study_patterns(model, found, train, train, Clustering("pca", "kmeans", n_clusters=2), options, judges=())
     assert bare.parts is None and bare.judged is None and set(bare.islands) == {"model"}
     pd.testing.assert_frame_equal(bare.frame, made.frame)                            # the pipeline itself is the same
+    cards_show_parts_only_where_the_gate_passes(made, bare)
+    assert_jobs_keep_latents(model, found.generator, train)
+
+
+def cards_show_parts_only_where_the_gate_passes(made, bare):
+    "The same study, with a table of the gate that refuses and one that passes."
+    from dataclasses import replace
+
+    from ambiguity_nb.explorer import explore
+
+    kinds = ["one edit for all", "an edit for each part", "an edit for each style", "each image's own map"]
+    gate = lambda moved, p: pd.DataFrame({"log-odds moved": moved, "p_value": [np.nan, p, np.nan, np.nan]}, index=kinds)
+    cut = (np.arange(len(made.parts.inputs)) % 3)[:, None] == np.arange(3)
+    three = replace(made.parts, shares=cut * .8 + .2 / 3, components=np.repeat(made.parts.components[:1], 3, 0),
+                    words=["all", *("more ink here for a 1",) * 3], nearest=np.zeros((3, 4), int))
+    values = ([3, 2.9, 3, 4], .5), ([3, 3.4, 3, 4], .01)
+    no, yes = (replace(made, parts=replace(three, gate=gate(*v))) for v in values)
+    assert "one shared reason" in no.words and "3 separate reasons" in yes.words and yes.words in repr(yes)
+    assert {"parts", "card_0", "card_1"} <= set(figures := no.figures()) and "part_0" not in figures
+    assert set(yes.cards()) == {"part_0", "part_1", "part_2"}
+    of, labels, prototypes = yes.grouping()
+    assert of == "part" and prototypes.shape == (3, 1) and (labels[prototypes[:, 0]] == [0, 1, 2]).all()
+    known = dict(zip(made.inputs.ids, labels, strict=True))
+    assert [known[i] for i in made.parts.inputs.ids] == three.labels.tolist()
+    assert yes.grouping("pattern")[1] is made.patterns.labels
+    assert (explore(yes, scatter="widgets").labels == labels).all()
+    title = yes.card(1)._suptitle.get_text()
+    assert "more ink here for a 1" in title and "3.40" in title
+    assert "Pattern 1" in yes.card(1, of="pattern")._suptitle.get_text()
+    with pytest.raises(ValueError, match="unknown part"): yes.card(9)
+    with pytest.raises(ValueError, match="unknown grouping"): bare.grouping("part")
+
+
+def assert_jobs_keep_latents(model, generator, train):
+    "Images of a generator alone come with the latents that made them, also when searched for; others do not."
+    from ambiguity_nb.jobs.patterns import _gather
+    from ambiguity_nb.latent_search import BoundarySet
+
+    made, searched = (_gather([s], model, train, train, generator, 40, 3, "cpu") for s in ("generated", "searched"))
+    for found in (made, searched):
+        assert isinstance(found, BoundarySet) and found.generator is generator
+        with torch.no_grad(): torch.testing.assert_close(generator(found.z), found.images, atol=1e-4, rtol=0)
+    assert len(made) == 40 and np.abs(searched.p - .5).max() < .001 < .1 < np.abs(made.p - .5).max()
+    assert (made.class_a == 0).all() and (made.class_b == 1).all()
+    assert len(_gather(["generated", "test"], model, train, train, generator, 40, 3, "cpu")) == 40 + len(train)
+
+
+def test_parts_of_color_images_and_of_a_pair_among_three_classes():
+    "A ReLU network of three classes on color: where a class has its patch, the map of the pair has it too."
+    from ambiguity_nb.patterns import Clustering
+    from ambiguity_nb.study import StudyOptions, study_patterns
+
+    rng = np.random.default_rng(0)
+    low, high, y = slice(2, 7), slice(9, 14), np.arange(600) % 3
+    spots = [(0, low, low), (1, high, high), (2, low, high)]
+    x = rng.uniform(0, .3, (600, 3, 16, 16)).astype(np.float32)
+    for k, (channel, rows, columns) in enumerate(spots): x[y == k, channel, rows, columns] += .5
+    data = from_arrays(x, y, ("red", "green", "blue"))
+    build = lambda width: nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(width * 49, 3))
+    torch.manual_seed(0)
+    model, judges = build(4), [build(6), build(8)]
+    for network in (model, *judges): fit(network, data, Training(6), seed=0)
+    between = (x[y == 0][:150] + x[y == 1][:150]) / 2
+    inputs = from_arrays(between, np.zeros(150, int), data.classes)
+    made = study_patterns(model, inputs, data, data, Clustering("pca", "kmeans", n_clusters=2),
+                          StudyOptions(tau=.499, n_nulls=9, n_cover=5), judges=judges)
+    parts = made.parts
+    assert parts.pair == ("red", "green") and parts.edits.shape[1:] == (3, 16, 16) and made.p.shape[1] == 3
+    for k, sign in ((0, 1), (1, -1)):
+        edit, (channel, rows, columns) = sign * parts.edits[0], spots[k]
+        inside = edit[channel, rows, columns].mean()
+        assert inside > 3 * np.abs(np.delete(edit, channel, 0)[:, rows, columns].mean()) and inside > 0
+    said = {words.split()[-1]: words for words in parts.words[0].split(", ")}
+    for color, place in (("red", "top left"), ("green", "bottom right")):
+        assert said[color].startswith(f"more brightness {place}")
+    assert made.card(0, of="part").axes and made.explanation.maps.shape[1:] == (3, 3, 16, 16)

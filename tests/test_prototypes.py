@@ -119,6 +119,59 @@ def test_explaining_leaves_no_trace(digits):
     assert torch.equal(torch.get_rng_state(), random) and np.array_equal(np.random.get_state()[1], legacy)
 
 
+def test_faithfulness_replayed_on_a_linear_network():
+    "Deletion and insertion in plain numpy; a map turned around scores the negative, and noise about nothing."
+    from dataclasses import replace
+
+    rng = np.random.default_rng(0)
+    net, x, base = nn.Linear(12, 2), torch.from_numpy(rng.normal(size=(30, 12))).float(), torch.zeros(2, 12)
+    found = explain(net, x, base, "integrated_gradients", n_samples=8)
+    curves = found.curves(net, x, base, n_steps=4, n_random=2)
+    w = (net.weight[1] - net.weight[0]).detach().numpy().astype(np.float64)
+    b, values = float((net.bias[1] - net.bias[0]).detach()), x.numpy().astype(np.float64)
+    order = np.argsort(-values * w, axis=1)                                   # of a linear network: what it contributes
+    for step in range(5):
+        out = order[:, :3 * step]
+        kept, put = values.copy(), np.zeros_like(values)
+        np.put_along_axis(kept, out, 0, 1)
+        np.put_along_axis(put, out, np.take_along_axis(values, out, 1), 1)
+        np.testing.assert_allclose(curves[0, 0, :, 1, step], kept @ w + b, atol=1e-5)
+        np.testing.assert_allclose(curves[1, 0, :, 1, step], put @ w + b, atol=1e-5)
+    own, turned = (e.faithfulness(net, x, base) for e in (found, replace(found, maps=-found.maps)))
+    noise = replace(found, maps=rng.normal(size=found.maps.shape).astype(np.float32)).faithfulness(net, x, base)
+    assert (own.low > 0).all() and (own["inputs above 0"] == 1).all() and (turned.high < 0).all()
+    assert (noise.low < 0).all() and (noise.high > 0).all() and net.weight.grad is None
+
+
+def test_faithful_to_a_color_network_with_relu_and_three_classes():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, .3, (300, 3, 12, 12)).astype(np.float32), np.arange(300) % 3
+    for k in range(3): x[y == k, k, 4 * k:4 * k + 4, 4:8] += .6
+    data = from_arrays(x, y, ("a", "b", "c"))
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(150, 3))
+    fit(net, data, Training(n_epochs=8), seed=0)
+    some, base = data.normalize(data.x[:30]), class_baselines(data, 5)
+    found = explain(net, some, base, n_samples=20)
+    table = found.faithfulness(net, some, base, n_steps=10)
+    assert found.maps.shape == (30, 3, 3, 12, 12) and (table.low > 0).all()
+    assert found.curves(net, some, base, n_steps=10).shape == (2, 2, 30, 3, 11)
+    own = found.maps[np.arange(30), y[:30]].sum(1)                                        # summed over colors
+    spot = np.stack([np.abs(own[i])[4 * k:4 * k + 4, 4:8].sum() / np.abs(own[i]).sum() for i, k in enumerate(y[:30])])
+    assert spot.mean() > 2 * 16 / 144
+
+
+def test_prototypes_of_planted_patterns_come_back_where_any_inputs_do_not():
+    from ambiguity_nb.prototypes import repeat_study
+
+    centers = 4 * np.linalg.qr(np.random.default_rng(0).normal(size=(20, 4)))[0].T
+    draw = lambda seed: (centers[np.arange(160) % 4] + .3 * np.random.default_rng(seed).normal(size=(160, 20)))
+    table = repeat_study(draw, Clustering("pca", "kmeans", n_components=4, n_clusters=4), ["medoid"], n_runs=3)
+    assert list(table.index) == ["medoid", "any ambiguous"]
+    assert table["stability ↑"]["medoid"] > .9 > .8 > table["stability ↑"]["any ambiguous"]
+    assert np.isnan(table["clusters agree ↑"]["any ambiguous"]) and table["clusters agree ↑"]["medoid"] > .99
+
+
 def test_three_classes_sum_to_their_log_odds():
     samples = load_samples("wine", "all")
     torch.manual_seed(0)

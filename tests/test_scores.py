@@ -14,7 +14,7 @@ from torch import nn
 from ambiguity_nb.data import Samples, from_arrays
 from ambiguity_nb.gradients import gradient_norms, label_gradients
 from ambiguity_nb.hardness_types import inject
-from ambiguity_nb.models import MODELS, build_model, evaluating
+from ambiguity_nb.models import MODELS, build_model, evaluating, lenet
 from ambiguity_nb.replay import characterize_trees, replay
 from ambiguity_nb.score_gallery import _dropout_members, margin
 from ambiguity_nb.scores import SCORES, Running, Score, ScoreSet, _knowledge, characterize
@@ -65,11 +65,11 @@ def test_scoring_changes_nothing_in_training(planted):
     state = torch.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
     before = copy.deepcopy(model.state_dict())
-    scored = characterize(model, planted.samples, "all", Training(n_epochs=3, lr=5e-3))
+    scored = characterize(model, planted.samples, "all", Training(n_epochs=2, lr=5e-3))
     assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     bare = copy.deepcopy(model)
-    fit(bare, planted.samples, Training(n_epochs=3, lr=5e-3), device="cpu")
+    fit(bare, planted.samples, Training(n_epochs=2, lr=5e-3), device="cpu")
     ours = scored.model.cpu().state_dict()                                     # BatchNorm's buffers are among them
     assert all(torch.equal(v, bare.state_dict()[k]) for k, v in ours.items())
     assert all(p.grad is None or not p.grad.any() for p in scored.model.parameters())
@@ -420,7 +420,7 @@ def test_out_of_sample_probabilities_are_out_of_sample():
     noise = from_arrays(rng.normal(size=(300, 20)).astype(np.float32), rng.integers(0, 2, 300))
     both = [SCORES["cleanlab"]().named("inside"), SCORES["cleanlab"](out_of_sample=True).named("outside")]
     scored = characterize(lambda: nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 2)), noise, both,
-                          Training(n_epochs=60, lr=1e-2))
+                          Training(n_epochs=60, lr=1e-2, batch_size=150))
     assert scored.values("inside").mean() > .95 and .35 < scored.values("outside").mean() < .65
     measured = scored.summary().measured
     assert "out of sample" in measured["outside"] and "in sample" in measured["inside"]
@@ -438,6 +438,40 @@ def test_memory_mapped_samples_and_logits(planted, tmp_path):
     y = torch.from_numpy(planted.samples.y)
     margins = np.mean([margin(torch.from_numpy(z), y).numpy() for z in logits], 0)
     np.testing.assert_allclose(again.values("aum"), margins, rtol=1e-5)
+
+
+class Reads(np.memmap):
+    "A mapped array that notes the largest part that anybody takes of it."
+    most = 0
+
+    def __getitem__(self, rows):
+        part = super().__getitem__(rows)
+        if part.ndim == 4: Reads.most = max(Reads.most, len(part))
+        return part
+
+
+def test_large_images_come_in_small_parts(tmp_path):
+    n, shape = 300, (3, 64, 64)                                  # rows of 12 kB: sparse on disk, never all in memory
+    x = np.memmap(tmp_path / "x", np.uint8, "w+", shape=(n, *shape)).view(Reads)
+    x[:20] = np.random.default_rng(0).integers(0, 256, (20, *shape), np.uint8)
+    samples = Samples(x, np.arange(n) % 2, ("a", "b"))
+    Reads.most = 0
+    pooled = lambda: nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(48, 8), nn.Dropout(.1), nn.Linear(8, 2))
+    scored = characterize(pooled, samples, ["aum", "loss", "conf_agree", "allsh", "prototypicality", "input_norm",
+                                            SCORES["vog"]()], Training(n_epochs=2, batch_size=32))
+    assert 0 < Reads.most <= 33 and len(scored.names) == 7       # a megabyte of float32 is 21 of them, a batch 32
+    assert np.isfinite(scored.frame.select_dtypes("number").to_numpy()).all()
+
+
+def test_vog_is_left_out_where_its_gradients_would_not_fit(planted):
+    scored = characterize(small, planted.samples, ["aum"], Training(n_epochs=2))
+    assert "vog" not in scored.left_out
+    little = SCORES["vog"](gigabytes=1e-5)
+    with pytest.raises(ValueError, match="would keep 0.000256 GB.*has gigabytes=1e-05; allow more"):
+        characterize(small, planted.samples, [little], Training(n_epochs=2))
+    little.asked = False                                          # as when it comes with "all"
+    scored = characterize(small, planted.samples, ["aum", little], Training(n_epochs=2))
+    assert scored.names == ["aum"] and "two numbers for each input element" in scored.left_out["vog"]
 
 
 def test_parquet_holds_the_frame(found, tmp_path):
@@ -551,7 +585,7 @@ def test_input_gradients_are_captums():
 
 @pytest.mark.parametrize("package, name", [("xgboost", "XGBClassifier"), ("lightgbm", "LGBMClassifier")])
 def test_other_boosted_trees_if_installed(package, name):
-    estimator = getattr(pytest.importorskip(package), name)(n_estimators=20, max_depth=2)
+    estimator = getattr(pytest.importorskip(package), name)(n_estimators=20, max_depth=2, n_jobs=1)
     noisy = inject(load_samples("wine"), "uniform", .1)
     scored = characterize_trees(estimator, noisy.samples)
     assert len(scored.curves) == 20 and roc_auc_score(noisy.flags, scored.hardness("loss")) > .9
@@ -653,9 +687,9 @@ def test_augmentations_are_addressed_by_seed_and_index(planted):
 
 
 def test_two_seeds_of_augmentations_rank_alike():
-    samples = load_samples("mnist-5k").subset(slice(0, 4000, 4))
+    samples = load_samples("mnist-5k").subset(slice(0, 4000, 8))
     draws = [SCORES["allsh"](seed=seed).named(f"seed {seed}") for seed in (1, 2)]
-    both = characterize("lenet", samples, draws, Training(n_epochs=3, lr=3e-3))
+    both = characterize("lenet", samples, draws, Training(n_epochs=3, lr=3e-3, batch_size=32))
     ranks = pd.DataFrame({name: both.values(name) for name in both.names}).rank()
     assert ranks.corr().iloc[0, 1] > .8
 
@@ -667,10 +701,10 @@ def test_a_transform_of_ones_own_is_shared_by_all_samples():
         calls.append(torch.rand(1).item())
         return images
 
-    samples = load_samples("digits").subset(range(600))
+    samples = load_samples("mnist-5k").subset(range(600))
     score = SCORES["allsh"](3, transform=transform)
     score.start(600, 10, 1)
-    score.after_fit(small(), samples)
+    score.after_fit(lenet(), samples)
     assert len(calls) == 6 and calls[:3] == calls[3:] and len(set(calls)) == 3            # two batches
 
 

@@ -23,6 +23,8 @@ import site_check  # noqa: E402
 notebooks = measured.notebooks_of(root)
 quarto = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
 by_page = pytest.mark.parametrize("page", notebooks)
+reports = sorted((root / "nbs" / "reports").glob("*.html"))
+by_report = pytest.mark.parametrize("report", reports, ids=[p.stem for p in reports])
 
 
 # -------------------------------------------------------------------------------------------- configuration
@@ -34,9 +36,9 @@ def test_site_lists_every_notebook_once():
 
     sidebar = yaml.safe_load((root / "nbs" / "sidebar.yml").read_text())["website"]["sidebar"]["contents"]
     listed = entries(sidebar)
-    assert sorted(listed) == sorted(notebooks)
+    assert sorted(listed) == sorted([*notebooks, *site_pages.ROOT_PAGES])
     sections = [item["section"] for item in sidebar]
-    assert sections == ["Start", "Tutorials", "How-to", "Evidence", "Components", "Commands", "API"]
+    assert sections == ["Start", "Tutorials", "How-to", "Evidence", "Components", "Commands", "API", "About"]
     for side in ("left", "right"):
         for item in quarto["website"]["navbar"][side]:
             assert item["href"].startswith("http") or (root / "nbs" / item["href"]).exists(), item
@@ -116,7 +118,8 @@ def test_nbdev_finds_names_through_the_package(tmp_path):
 def processed(tmp_path_factory) -> Path:
     "The folder of processed notebooks: what Quarto gets."
     folder = tmp_path_factory.mktemp("site")
-    for name in ("settings.ini", "_quarto.yml"): shutil.copy(root / name, folder / name)
+    files = ("settings.ini", "_quarto.yml", *site_pages.ROOT_PAGES.values())
+    for name in files: shutil.copy(root / name, folder / name)
     for name in ("nbs", "tools", "ambiguity_nb"):
         ignored = shutil.ignore_patterns(".ipynb_checkpoints", "runs", "__pycache__")
         shutil.copytree(root / name, folder / name, symlinks=True, ignore=ignored)
@@ -135,7 +138,10 @@ def made(processed) -> dict[str, list[measured.Cell]]:
 
 def test_nbdev_processes_every_notebook_for_the_site(processed):
     for name in notebooks: assert (processed / name).exists(), name
-    for name in ("404.qmd", "styles.css", "theme.scss"): assert (processed / name).exists(), name
+    for name in ("404.qmd", "styles.css", "theme.scss", "llms.txt", *site_pages.ROOT_PAGES):
+        assert (processed / name).exists(), name
+    assert "reports/*" in quarto["project"]["resources"] and "llms.txt" in quarto["project"]["resources"]
+    for report in reports: assert (processed / "reports" / report.name).read_bytes() == report.read_bytes(), report.name
     assert "@version@" not in (processed / "_quarto.yml").read_text()
 
 
@@ -239,6 +245,103 @@ def test_pages_need_no_widget_runtime(processed):
         assert "widgets" not in notebook["metadata"], name
         kinds = {kind for c in notebook["cells"] for o in c.get("outputs", []) for kind in o.get("data", {})}
         assert not kinds & {"application/vnd.jupyter.widget-view+json", "application/javascript"}, (name, kinds)
+
+
+def test_files_of_the_root_are_pages(processed):
+    for name, file in site_pages.ROOT_PAGES.items():
+        text = (processed / name).read_text()
+        assert text.startswith("---\ntitle: ") and text.count("\n# ") == 0
+        for line in (root / file).read_text().splitlines()[1:]: assert squeezed(line) in squeezed(text), line
+        for target in re.findall(r"\]\((?!\w+:|#)([^)\s]+)\)", text): assert (processed / target).exists(), target
+
+
+@pytest.mark.parametrize("words", site_check.searched)
+def test_a_search_finds(words, made):
+    # Quarto's index holds the text of every page, section by section
+    found = [name for name, cells in made.items()
+             if any(words in c.source.lower() for c in cells if c.kind == "markdown")]
+    assert found, f"no page says {words!r}"
+
+
+def test_cards_of_the_gallery_lead_to_figures(made):
+    import gallery
+
+    assert not gallery.missing(), "these cells of tools/gallery.py are gone or draw nothing"
+    text = "".join("".join(o.get("data", {}).get("text/html", "")) for c in made["gallery.ipynb"] for o in c.outputs)
+    assert text.count("<figure") == sum(map(len, gallery.KINDS.values())) == text.count("<img ") == text.count(' alt="')
+    for path, cell in gallery.targets():
+        assert f'href="{path}#figure-{cell}"' in text
+        places = [c.index for c in made[path] if c.source == f"[]{{#figure-{cell}}}"]
+        assert len(places) == 1, (path, cell)
+        after = made[path][places[0] + 1]
+        assert after.pictures(), f"the anchor in {path} does not stand before a figure"
+
+
+# -------------------------------------------------------------------------------------------- real results, llms.txt
+def test_there_is_something_to_try():
+    assert [p.stem for p in reports] == ["demo", "explorer", "photographs"]
+    text = "".join(c.source for c in notebooks["try_it.ipynb"])
+    for report in reports:
+        assert report.with_suffix(".webp").exists() and f"(reports/{report.name})" in text, report.name
+
+
+@by_report
+def test_a_report_is_whole_and_small(report):
+    text = report.read_text(encoding="utf-8")
+    page = site_check.Page(text)
+    assert report.stat().st_size < 1_000_000
+    assert page.fetches and all(target.startswith("data:") for target in page.fetches) or report.stem == "explorer"
+    assert not page.wordless and not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|import)\s*\(", text)
+    assert not re.search(r"/(home|root|tmp|Users)/\w", text), "a path of a machine"
+    assert "../try_it.html" in page.links
+    for target in page.links:
+        if re.match(r"\w+:", target): continue
+        assert target == "../try_it.html" or target.removeprefix("#") in page.ids, target
+
+
+@pytest.mark.slow
+@by_report
+@pytest.mark.parametrize("width", [1400, 390])
+def test_a_report_fits_the_window(report, width, tmp_path):
+    from browser import chromium, needs, wait
+
+    needs()
+    with chromium(tmp_path / "profile") as tab:
+        for domain in ("Network", "Runtime", "Page"): tab(f"{domain}.enable")
+        tab("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
+        tab("Page.navigate", url=report.as_uri())
+        wait(lambda: tab.js("document.readyState") == "complete", 90, "loading the page")
+        assert tab.js("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+        asked = [e["params"]["request"]["url"] for e in tab.events if e.get("method") == "Network.requestWillBeSent"]
+        assert not [u for u in asked if not u.startswith(("file:", "data:", "blob:"))], asked
+        if report.stem != "explorer": return
+        before = tab.js("document.getElementById('what').textContent")
+        canvas = "document.getElementById('map')"
+        tab.run(f"{canvas}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowLeft'}}))")
+        walked = tab.js("document.getElementById('what').textContent")
+        assert before.startswith("Image ") and walked.startswith("Image ") and walked != before
+        assert tab.js("document.querySelectorAll('#train figure').length") == 5
+        tab.run("document.querySelectorAll('#legend button')[1].click()")
+        assert "pattern 1, its prototype" in tab.js("document.getElementById('what').textContent")
+
+
+def test_llms_txt_names_every_page():
+    text = (root / "llms.txt").read_text(encoding="utf-8")
+    assert text == site_pages.llms(), "run `make readme`"
+    for name in notebooks:
+        assert len(re.findall(rf"/ambiguity_nb/{re.escape(site_pages.page_of(name))}\): \S", text)) == 1, name
+
+
+def test_the_citation_is_that_of_this_package():
+    cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0" and cited["license"] == "Apache-2.0"
+    assert str(cited["version"]) == site_pages.settings()["version"]
+    assert cited["repository-code"] == site_pages.settings()["git_url"] % site_pages.settings()
+    page = stored("citation.ipynb")
+    for work in [cited, *cited["references"]]:
+        assert work["authors"] and work["title"] in page, "run nbs/citation.ipynb again"
+        assert work is cited or work["year"] and (work.get("doi") or work["url"]) in page
+    assert "Apache License" in (root / "LICENSE").read_text()
 
 
 # -------------------------------------------------------------------------------------------- signatures and links
@@ -418,6 +521,16 @@ def test_a_style_sheet_asks_nobody(tmp_path, capsys):
     folder = site(tmp_path, **{"site_libs/a.css": '@import url("https://fonts.googleapis.com/css2?family=Lato");'})
     assert site_check.report(folder) == 1
     assert "site_libs/a.css: asks another host" in capsys.readouterr().out
+
+
+def test_a_search_that_finds_nothing_is_refused(tmp_path, capsys):
+    entries = [{"title": "Glossary", "section": "", "text": "Label errors, ambiguous, out of distribution"},
+               {"title": "Citation", "text": "How to cite"}]
+    folder = site(tmp_path, **{"search.json": json.dumps(entries)})
+    assert site_check.report(folder) == 0, capsys.readouterr().out
+    (folder / "search.json").write_text(json.dumps(entries[:1]))
+    assert site_check.report(folder) == 1
+    assert "search.json: nothing is found for 'citation'" in capsys.readouterr().out
 
 
 def test_an_empty_site_is_refused(tmp_path): assert site_check.report(tmp_path) == 1

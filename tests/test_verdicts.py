@@ -15,9 +15,9 @@ from ambiguity_nb.models import build_model, logits_and_embeddings
 from ambiguity_nb.sources import from_dataframe, load_samples
 from ambiguity_nb.training import Hook, HookError, Training
 from ambiguity_nb.verdicts import (
-    Probes, VerdictOptions, _by_row, _column_groups, _count_wrong, _cut, _decide, _generators, _kinds, _learn,
-    _nearest, _notes, _p_values, _Records, _rejected, _reliability, _self_test, _share_wrong, _shares, _Sorter, _whole,
-    judge_samples)
+    Probes, VerdictOptions, _by_row, _column_groups, _count_wrong, _cuts, _decide, _folded, _generators, _kinds,
+    _learn, _nearest, _notes, _p_values, _Records, _rejected, _reliability, _self_test, _share_wrong, _shares, _Sorter,
+    _unlike, _whole, judge_samples)
 
 few = ("uniform", "adjacent", "ood_covariate", "far_ood", "half of each", "side by side")
 quick = VerdictOptions(Training(n_epochs=4, lr=3e-3), probes=80, generators=few)
@@ -49,7 +49,8 @@ def verdicts(noisy):
 
 
 # ------------------------------------------------------------------------------------------------- probes
-@pytest.mark.parametrize("samples", [table(), load_samples("mnist-5k", "all")], ids=["table", "images"])
+@pytest.mark.parametrize("samples", [table(4000), load_samples("mnist-5k", "all").subset(np.arange(5000) % 5 > 0)],
+                         ids=["table", "images"])
 def test_probes_lie_in_disjoint_hosts_and_the_rest_is_as_it_was(samples):
     before = samples.x.copy(), samples.y.copy()
     probes = Probes(samples, VerdictOptions(probes=60), seed=1)
@@ -79,7 +80,7 @@ def test_there_are_several_generators_for_every_kind(samples):
     assert min(n.values()) >= 3 and len(kinds) - sum(n.values()) >= 6
 
 
-@pytest.mark.parametrize("shape", [(1, 17, 23), (3, 40, 32)])
+@pytest.mark.parametrize("shape", [(1, 17, 23), (3, 20, 16)])
 def test_images_of_any_size_and_channels_get_probes(shape):
     rng = np.random.default_rng(0)
     y = np.arange(4000) % 3
@@ -233,24 +234,21 @@ def test_an_interrupted_run_goes_on_to_the_same_result(noisy, verdicts, tmp_path
     pd.testing.assert_frame_equal(found.frame, verdicts.frame)
 
 
-def test_a_model_of_ones_own_is_copied_and_nothing_global_moves(noisy):
-    model = build_model("tabular_mlp", noisy.samples, seed=0)
-    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    numbers = np.random.get_state()[1].copy()  # noqa: NPY002
-    found = judge_samples(model, noisy.samples, quick, device="cpu")
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numbers).all()  # noqa: NPY002
-    assert (found.frame["kind"] == "mislabeled")[noisy.flags].mean() > .7
-
-
-def test_reviewed_rows_give_shares_and_are_no_hosts(noisy):
+def test_reviewed_rows_give_shares_and_a_model_of_ones_own_is_copied(noisy):
     ids = noisy.samples.ids[~noisy.flags][:400]
     options = replace(quick, reviewed=tuple(ids))
     probes = Probes(noisy.samples, options)
-    assert all(run.own[np.isin(noisy.samples.ids, ids)].all() for run in probes.runs)
-    found = judge_samples("tabular_mlp", noisy.samples, options, device="cpu")
+    assert all(run.own[np.isin(noisy.samples.ids, ids)].all() for run in probes.runs)       # they are no hosts
+    model = build_model("tabular_mlp", noisy.samples, seed=0)
+    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    numbers = np.random.get_state()[1].copy()  # noqa: NPY002
+    found = judge_samples(model, noisy.samples, options, device="cpu")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numbers).all()  # noqa: NPY002
+    assert (found.frame["kind"] == "mislabeled")[noisy.flags].mean() > .7
     share, low, high = found.shares.loc["mislabeled"]
     assert low <= share <= high and abs(share - noisy.share) < .05
+    assert low <= noisy.flags.mean() <= high and high - low < .15
     assert found.shares["share"].sum() == pytest.approx(1)
     few = Probes(noisy.samples, VerdictOptions(reviewed=tuple(ids[:50])))
     assert "fewer than 200" in _notes(few, pd.DataFrame({"shown": True, "why": ""}, _kinds[1:]))[-1]
@@ -279,7 +277,7 @@ def records(separation: float, n=600, seed=0) -> _Records:
 def test_the_self_test_shows_what_can_be_told_and_withdraws_what_cannot(separation, shown):
     told = records(separation)
     probs, fitted = _learn(told, told.own, .03, 2)
-    test = _self_test(told, probs, fitted, np.full(4, .25), .5)
+    test = _self_test(told, probs, fitted, np.array([.7, .1, .1, .1]), .5)
     assert list(test.index) == list(_kinds[1:]) and (test["shown"] == shown).all()
     assert (test["why"] == "").all() == shown
     if shown: assert test["recall, left out"].min() > .9 and test["precision"].min() > .9
@@ -346,16 +344,56 @@ def test_p_values_and_suspects_are_those_of_benjamini_and_hochberg():
 
 def test_false_alarms_are_bounded_by_what_is_expected():
     rng = np.random.default_rng(0)
-    posterior = rng.dirichlet([2, 1, 1, 1], 5000)
+    posterior, y = rng.dirichlet([2, 1, 1, 1], 5000), rng.integers(4, size=5000)
     for rate in (.001, .005, .02):
-        cut = _cut(posterior, rate)
-        kinds = _decide(posterior, cut)
-        twice = np.where(kinds == 1, 2, 1)                              # doubt about wrong labels counts twice
-        assert (posterior[:, 0] * twice)[kinds > 0].sum() <= rate * 5000 * 1.0001
-        assert posterior[kinds > 0, 0].max() <= cut < .5
+        cuts = _cuts(posterior, y, 4, rate)
+        kinds = _decide(posterior, cuts[y])
+        assert 2 * posterior[kinds > 0, 0].sum() <= rate * 5000 * 1.0001           # doubt counts twice
+        assert (posterior[kinds > 0, 0] <= cuts[y][kinds > 0]).all() and cuts.max() < .5
+        for k in range(4): assert 2 * posterior[(kinds > 0) & (y == k), 0].sum() <= max(2, 2 * rate * (y == k).sum())
     assert set(_decide(posterior, .5)) == {-1, 0, 1, 2, 3}
     assert (_decide(posterior, .5, [True, False, False, False]) <= 0).all()
     assert (_decide(posterior, .5)[posterior[:, 0] >= .5] == 0).all()
+
+
+def test_calls_so_few_that_all_may_be_false_are_no_more_than_the_false_alarms():
+    typical, sure = [.97, .01, .01, .01], [.01, .97, .01, .01]
+    for n, most in ((80, 50), (400, 400)):                             # of 10,000; twice .005 are 100
+        posterior, y = np.tile(typical, (10_000, 1)), np.arange(10_000) % 10
+        posterior[:n] = sure
+        posterior[:n, 0] -= np.linspace(0, .005, n)                    # no two alike
+        called = _decide(posterior, _cuts(posterior, y, 10, .005)[y]) == 1
+        assert (~called[n:]).all() and most - 10 <= called.sum() <= most
+
+
+def test_a_rare_class_bears_no_more_doubt_than_two_samples():
+    posterior, y = np.tile([.97, .01, .01, .01], (10_000, 1)), np.zeros(10_000, int)
+    y[:50] = 1                                                         # rare; each a bit doubtful
+    posterior[:50] = np.linspace([.1, .88, .01, .01], [.3, .68, .01, .01], 50)
+    posterior[50:1050] = np.linspace([.001, .997, .001, .001], [.002, .996, .001, .001], 1000)
+    called = _decide(posterior, _cuts(posterior, y, 2, .02)[y]) == 1
+    assert called[50:1050].all() and 2 * posterior[:50][called[:50], 0].sum() <= 2 and 0 < called[:50].sum() < 10
+    everywhere = np.full(2, _cuts(posterior, np.zeros(10_000, int), 1, .02)[0])     # the control: classes not looked at
+    assert (_decide(posterior, everywhere[y]) == 1)[:50].sum() > 30
+
+
+def test_what_looks_ambiguous_is_an_unusual_input_where_ambiguous_is_withdrawn(monkeypatch):
+    told = records(6.)
+    probs, fitted = _learn(told, told.own, .03, 2)
+    shares, words = np.full(4, .25), "its probes are told by how the input looks"
+    plain = _self_test(told, probs, fitted, shares, .5)
+    monkeypatch.setattr("ambiguity_nb.verdicts._why_withdrawn", lambda kind, test: words * (kind == "ambiguous"))
+    folded = _self_test(told, probs, fitted, shares, .5)
+    assert list(folded["shown"]) == [True, True, False] and list(folded.index) == list(plain.index)
+    pd.testing.assert_series_equal(folded.loc["ambiguous"].drop(["why", "shown"]),
+                                   plain.loc["ambiguous"].drop(["why", "shown"]))
+    assert folded.loc["unusual input", "recall"] >= plain.loc["unusual input", "recall"]
+    assert folded.loc["unusual input", "precision"] > .9               # the blends are aside: neither found nor false
+    together = _folded(probs)
+    np.testing.assert_allclose(together[:, 2], probs[:, 2] + probs[:, 3])
+    np.testing.assert_allclose(together.sum(1), probs.sum(1))
+    assert (together[:, 3] == 0).all() and (together[:, :2] == probs[:, :2]).all()
+    assert "counts as 'unusual input'" in _notes(Probes(table(), quick), folded)[0]
 
 
 def test_shares_by_expectation_maximization():
@@ -367,6 +405,25 @@ def test_shares_by_expectation_maximization():
     assert (abs(found["share"] - true) < .02).all() and (found["low"] <= true).all() and (true <= found["high"]).all()
 
 
+def test_intervals_of_shares_hold_the_draws_of_reviewed_rows_and_generators():
+    rng = np.random.default_rng(0)
+    probs = np.repeat([[.97, .01, .01, .01], [.01, .97, .01, .01]], [900, 100], 0)
+    plain = _shares(probs, 0)
+    seen = rng.dirichlet([8, 1, .5, .5], 100)
+    wider = _shares(probs, 0, seen), _shares(probs, 0, unlike=[np.ones(1), np.array([.8, 1, 1.3]), *[np.ones(1)] * 2])
+    for found in wider:
+        assert (found["share"] == plain["share"]).all()
+        assert found.loc["mislabeled", "low"] < plain.loc["mislabeled", "low"]
+        assert found.loc["mislabeled", "high"] > plain.loc["mislabeled", "high"]
+    assert wider[1].loc["mislabeled", "high"] == pytest.approx(1.3 * plain.loc["mislabeled", "high"], rel=.1)
+    told = records(2.)
+    probs = np.tile([.4, .3, .2, .1], (len(told.kinds), 1))
+    probs[told.generators == "10", 1] = .6                             # found twice as well as the other two
+    mean = probs[told.kinds == 1, 1].mean()
+    np.testing.assert_allclose(_unlike(told, probs)[1], [mean / .6, mean / .3, mean / .3])
+    np.testing.assert_allclose(_unlike(told, probs)[2], 1)
+
+
 def test_neighbors_are_those_of_scikit_learn():
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32))
     among = torch.arange(0, 300, 3)
@@ -375,6 +432,9 @@ def test_neighbors_are_those_of_scikit_learn():
     for i in (1, 2, 200): np.testing.assert_array_equal(np.sort(index[i]), np.sort(among[places[i, :4]]))
     for i in (0, 3, 297): assert i not in index[i] and set(index[i].tolist()) == set(among[places[i, 1:]].tolist())
     np.testing.assert_allclose(distance[1], away[1, :4].mean(), rtol=1e-3)
+    rows = torch.tensor([7, 200, 3])
+    for part, whole in zip(_nearest(x, among, x[among], 4, rows), (index, distance), strict=True):
+        np.testing.assert_allclose(part, whole[rows], rtol=1e-5)
 
 
 def test_the_reliability_of_honest_probabilities_lies_on_the_diagonal():
@@ -383,5 +443,7 @@ def test_the_reliability_of_honest_probabilities_lies_on_the_diagonal():
     kinds = np.array([rng.choice(4, p=p) for p in probs])
     honest = _reliability(probs, kinds)
     assert (honest["share"] * abs(honest["said"] - honest["found"])).sum() < .01
+    folded = _reliability(_folded(probs), kinds, 2)
+    assert (folded["share"] * abs(folded["said"] - folded["found"])).sum() < .01
     proud = _reliability(np.eye(4)[probs.argmax(1)] * .9 + .025, kinds)
     assert (proud["share"] * abs(proud["said"] - proud["found"])).sum() > .2

@@ -791,7 +791,7 @@ def prototypes():
                                          n_repeats=3).to_numpy(float)
     draw = lambda seed: blobs()[0] + .1 * np.random.default_rng(seed).standard_normal((90, 8))
     out["repeated"] = repeat_study(draw, {"reducer": "pca", "n_components": 2, "n_clusters": 3},
-                                   kinds=("medoid", "random"), n_runs=3).to_numpy(float)
+                                   kinds=("medoid", "random"), n_runs=3).iloc[:2].to_numpy(float)
     return out | {"described": array(describe_prototypes(rows().x, rows().y,
                                                          np.array([[3], [5]])).astype(str).to_numpy().ravel())}
 

@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--process", action="store_true", help="only nbdev's step, into `_proc`")
     only = parser.parse_args().process
     program = None if only else quarto()
-    folder = pages.process()
+    folder = pages.process(0 if only else 2)  # one process imports torch once
     fill_in(folder)
     if only: return 0
     if subprocess.run([program, "render", "--no-cache"], cwd=folder).returncode: return 1

@@ -12,9 +12,11 @@ from configparser import ConfigParser
 from functools import lru_cache
 from pathlib import Path
 
+import gallery
 import nbdev.serve
 import nbdev.showdoc
-from execnb.nbio import read_nb
+import yaml
+from execnb.nbio import mk_cell, read_nb
 from nbdev.doclinks import _nbpath2html, nbglob, patch_name
 from nbdev.process import Processor
 from nbdev.processors import FilterDefaults, add_links, mv_exports
@@ -126,9 +128,12 @@ def book() -> Book:
 
 
 # -------------------------------------------------------------------------------------------- signatures
+module_of = lru_cache(8)(ast.parse)  # pages show some names of one module each, and parsing it is the slow part
+
+
 def find_node(source: str, name: str) -> ast.AST | None:
     "The definition of `name` or `Class.name` in a module's source, additions by `@patch` included."
-    tree = ast.parse(source)
+    tree = module_of(source)
     node: ast.AST = tree
     for part in name.split("."):
         node = next((n for n in node.body if isinstance(n, definitions) and n.name == part), None)
@@ -278,6 +283,25 @@ class NoWidgetState(Processor):
     def end(self): self.nb.metadata.pop("widgets", None)
 
 
+class FigureAnchors(Processor):
+    "Put an anchor in front of each cell that a card of the gallery leads to."
+
+    def begin(self):
+        path, cells = relative(self.nb), self.nb.cells
+        for at in reversed([i for i, c in enumerate(cells) if (path, c.get("id")) in gallery.targets()]):
+            cells.insert(at, mk_cell(f"[]{{#figure-{cells[at].id}}}", "markdown"))
+
+
+class FreshGallery(Processor):
+    "Make the cards again, from the figures that the notebooks hold now."
+
+    def cell(self, cell):
+        if relative(self.nb) != "gallery.ipynb" or cell.cell_type != "code": return
+        asked = re.search(r'cards\("([^"]+)"\)', cell.source or "")
+        if asked: cell.outputs = [{"output_type": "execute_result", "execution_count": 1, "metadata": {},
+                                   "data": {"text/html": gallery.cards(asked[1]).splitlines(keepends=True)}}]
+
+
 def relative(nb) -> str: return Path(nb.path_).resolve().relative_to((root / "nbs").resolve()).as_posix()
 
 
@@ -286,7 +310,8 @@ class Page(FilterDefaults):
 
     def base_procs(self):
         ours = {add_links: Links, mv_exports: SourceBelow}
-        return [ours.get(p, p) for p in super().base_procs()] + [OwnHeadings, NoWidgetState]
+        kept = [ours.get(p, p) for p in super().base_procs()]
+        return [*kept, OwnHeadings, NoWidgetState, FigureAnchors, FreshGallery]
 
     def __call__(self, nb):
         Renderer.path, Renderer.shown = relative(nb), set()
@@ -294,8 +319,58 @@ class Page(FilterDefaults):
         return super().__call__(nb)
 
 
+# ------------------------------------------------------------------------------------- pages that are no notebook
+ROOT_PAGES = {"changelog.qmd": "CHANGELOG.md", "contributing.qmd": "CONTRIBUTING.md"}
+
+
+def root_page(name: str) -> str:
+    "A file of the root as a page: its title on top, its links as they are seen from the site."
+    title, _, text = (root / ROOT_PAGES[name]).read_text(encoding="utf-8").removeprefix("# ").partition("\n")
+    outside = f"{settings()['git_url']}/blob/{settings()['branch']}/"
+    def lead(match): return f"]({match[1].removeprefix('nbs/') if match[1].startswith('nbs/') else outside + match[1]})"
+    text = re.sub(r"\]\((?!\w+:|#)([^)\s]+)\)", lead, text)
+    return f"---\ntitle: {title.strip()}\n---\n{text}"
+
+
+def sections() -> list[tuple[str, list[str]]]:
+    "The sections of the sidebar, sections within them included: name and pages."
+    def walk(items, name):
+        pages = [item for item in items if isinstance(item, str)]
+        found = [(name, pages)] if pages else []
+        for item in items:
+            if isinstance(item, dict) and "section" in item: found += walk(item["contents"], item["section"])
+        return found
+    sidebar = yaml.safe_load((root / "nbs" / "sidebar.yml").read_text(encoding="utf-8"))
+    return walk(sidebar["website"]["sidebar"]["contents"], "")
+
+
+def about(path: str) -> tuple[str, str]:
+    "Title and summary of a page."
+    if path in ROOT_PAGES:
+        return root_page(path).split("\n")[1].removeprefix("title: "), f"The file {ROOT_PAGES[path]}."
+    cells = read_nb(root / "nbs" / path).cells
+    lines = next(c.source for c in cells if c.cell_type == "markdown").splitlines()
+    title, summary = (next(line[2:].strip() for line in lines if line.startswith(mark)) for mark in ("# ", "> "))
+    return title, summary
+
+
+def llms() -> str:
+    "What llms.txt says: every page of the site with one sentence."
+    site = f"{settings()['doc_host']}{settings()['doc_baseurl']}" % settings()
+    lines = ["# ambiguity_nb", "", f"> {settings()['description']}"]
+    for name, pages in sections():
+        lines += ["", f"## {name}", ""]
+        for path in (p for p in pages if p in ROOT_PAGES or (root / "nbs" / p).exists()):
+            title, summary = about(path)
+            lines.append(f"- [{title}]({site}/{page_of(path.replace('.qmd', '.ipynb'))}): {summary}")
+    return "\n".join(lines) + "\n"
+
+
 def process(n_workers: int = 2) -> Path:
-    "Process all notebooks into `_proc`; the folder."
+    "Process all notebooks into `_proc`, and write the pages beside them; the folder."
     nbdev.serve.FilterDefaults = Page
-    return nbdev.serve.proc_nbs(n_workers=n_workers, force=True)
+    folder = nbdev.serve.proc_nbs(n_workers=n_workers, force=True)
+    for name in ROOT_PAGES: (folder / name).write_text(root_page(name), encoding="utf-8")
+    (folder / "llms.txt").write_text(llms(), encoding="utf-8")
+    return folder
 

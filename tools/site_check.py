@@ -1,10 +1,11 @@
 """What is done to the built pages, and what they must be.
 
-A page asks no other host for anything, no link or anchor leads nowhere, no id stands twice, and every picture has
-words.
+A page asks no other host for anything, no link or anchor leads nowhere, no id stands twice, every picture has words,
+and the search finds what people look for.
 
 `python tools/site_check.py _docs` mends the pages in place, prints what is wrong, and exits with 1 if anything is.
 """
+import json
 import posixpath
 import re
 import sys
@@ -22,6 +23,7 @@ _fetched = {"img": ("src", "srcset"), "source": ("src", "srcset"), "video": ("sr
 _fetched |= dict.fromkeys(("script", "iframe", "audio", "embed", "track", "input"), ("src",))
 _link_kinds = {"stylesheet", "preload", "modulepreload", "prefetch", "preconnect", "dns-prefetch", "icon", "manifest",
                "apple-touch-icon"}
+searched = ("label errors", "ambiguous", "out of distribution", "citation")  # by people who come to the site
 
 
 class Page(HTMLParser):
@@ -91,7 +93,16 @@ def problems(folder: Path, prefix: str = "") -> list[str]:
     for sheet in sorted(folder.rglob("*.css")):
         for target in css_url.findall(sheet.read_text(encoding="utf-8", errors="replace")):
             found.append(f"{sheet.relative_to(folder).as_posix()}: asks another host for {target}")
-    return found
+    return found + unfound(folder)
+
+
+def unfound(folder: Path) -> list[str]:
+    "What the search of a folder's pages does not find; nothing where there is no search."
+    index = folder / "search.json"
+    if not index.exists(): return []
+    texts = [f"{entry.get('title', '')} {entry.get('section', '')} {entry.get('text', '')}".lower()
+             for entry in json.loads(index.read_text(encoding="utf-8"))]
+    return [f"search.json: nothing is found for {words!r}" for words in searched if not any(words in t for t in texts)]
 
 
 def _follow(target: str, name: str, folder: Path, ids: dict[str, set[str]], prefix: str) -> str | None:

@@ -31,14 +31,17 @@ from ..core import (
     PALETTE, Registry, Result, as_plain, atomic_path, check_choice, new_axes, patch, resolve_device, seeded)
 from ..data import Samples, _split_positions
 from ..duplicates import find_duplicates
-from .classifier import UserModel, _makers
-from .run import RunFolder, open_run, settings
-from ..models import build_model, predict_embeddings, predict_logits
-from ..patterns import unit_rows
+from .classifier import UserModel, _makers, _usual
+from .run import Run, RunFolder, open_run, settings
+from ..models import predict_embeddings, predict_logits
+from ..latent_search import BoundaryRows, BoundarySet, _fit_autoencoder, search_boundary, search_rows
+from ..patterns import Clustering, Patterns, find_patterns, unit_rows
+from ..prototypes import choose_prototypes
 from ..scores import _builder, _knowledge
 from ..sources import Source
+from ..study import generated_samples
 from ..training import Hook, Loop, Training, _make_parts, fit
-from ..verdicts import VerdictOptions, judge_samples
+from ..verdicts import VerdictOptions, Verdicts, _nearest, _Sorter, _watch, judge_samples
 
 # %% ../../nbs/jobs/audit.ipynb #b5eb29bd
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class AuditOptions:
     "What an audit looks for. Raises `ValueError` for numbers that cannot be."
     rate: float = .1 # share of right labels among those called wrong, at most (4,000 samples or more)
     duplicates: bool = True # look for samples that are there twice
-    boundary: bool = True # for images: look for inputs between the two classes that are confused most
+    boundary: bool = True # look for inputs that the model cannot decide on, between the classes confused most
+    pairs: int = 2 # of classes, those confused most, whose boundary is looked at
     shown: int = 200 # findings that the page shows, worst first; the files hold all
 
     def __post_init__(self):
         if not 0 < self.rate < .5: raise ValueError(f"rate is {self.rate}; expected a share between 0 and .5")
-        if self.shown < 1: raise ValueError(f"shown is {self.shown}; expected at least 1")
+        for name in ("pairs", "shown"):
+            if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
 # %% ../../nbs/jobs/audit.ipynb #fcfc7056
 _logger = logging.getLogger(__name__)
@@ -88,14 +93,46 @@ def _estimate(
     build:Callable[[int], nn.Module], # from a seed to a network
     samples:Samples, # N samples
     training:Training, # of each of two trainings
+    options:AuditOptions, # what else is to be done
     device:torch.device, # where to train
-)->tuple[float, float]: # seconds, and bytes of memory beyond what the process holds now
-    "What two trainings will take, from two epochs on at most 32 batches."
+)->tuple[dict[str, float], float]: # seconds by what they are for, and bytes of memory beyond what the process holds now
+    "What an audit will take, from a little of each of its parts."
     rows = np.random.default_rng(0).permutation(len(samples))[:32 * training.batch_size]
-    short = replace(training, n_epochs=2, patience=None)
-    timed = fit(build(0), samples.subset(rows), short, device=device, hooks=[_Kept()])
-    seconds = 2 * training.n_epochs * timed[-1]["seconds"] * len(samples) / len(rows)
-    return 1.3 * seconds, 3. * samples.x.nbytes + 2e3 * len(samples) + 2e8
+    part, short = samples.subset(rows), replace(training, n_epochs=2, patience=None)
+    net = build(0)
+    timed = fit(net, part, short, device=device, hooks=[_watch(), _Kept()])
+    seconds = {"trainings": 2 * training.n_epochs * timed[-1]["seconds"] * len(samples) / len(rows),
+               "verdicts": _judge_seconds(samples)}
+    if options.duplicates: seconds["duplicates"] = _timed(find_duplicates, part) * len(samples) / len(part)
+    if options.boundary: seconds["boundary"] = _boundary_seconds(net, samples, part, options, device)
+    return seconds, 3. * samples.x.nbytes + 2e3 * len(samples) + 2e8
+
+# %% ../../nbs/jobs/audit.ipynb #ff8c44e2
+def _timed(work:Callable, *given, **named)->float:
+    "Seconds that a call takes."
+    start = time.perf_counter()
+    work(*given, **named)
+    return time.perf_counter() - start
+
+# %% ../../nbs/jobs/audit.ipynb #179ca9a7
+def _judge_seconds(samples:Samples)->float:
+    "What verdicts take after the trainings: neighbors of all samples twice in two spaces, and forty judges."
+    rng, n = np.random.default_rng(0), len(samples)
+    x = torch.from_numpy(rng.normal(size=(min(n, 2048), 40)).astype(np.float32))
+    near = 4 * n * min(n, 10_000) / len(x) ** 2 * _timed(_nearest, x, torch.arange(len(x)), x, 10)
+    if n < 4000: return near
+    kinds = np.repeat(range(4), [3000, *[2 * min(250, n // 40)] * 3])
+    records = rng.normal(size=(len(kinds), 12)) + kinds[:, None]
+    start, sorter = time.perf_counter(), _Sorter(records, kinds)
+    return near + 42 * (time.perf_counter() - start) + 10 * n / len(records) * _timed(sorter.log_probs, records)
+
+# %% ../../nbs/jobs/audit.ipynb #a7fe13c3
+def _boundary_seconds(net:nn.Module, samples:Samples, part:Samples, options:AuditOptions, device)->float:
+    "What looking at boundaries takes: mostly the training of an autoencoder of the classes of these pairs."
+    if not samples.is_image: return 1. * options.pairs
+    updates = max(600, len(samples) * min(1, 2 * options.pairs / samples.n_classes) / 64)
+    some = part.subset(slice(0, 640))
+    return _timed(_fit_autoencoder, some, 10, device=device) * updates / (len(some) / 64)
 
 # %% ../../nbs/jobs/audit.ipynb #1ccc6e7c
 def _in_words(seconds:float)->str:
@@ -122,14 +159,6 @@ def _fresh(
         return net
     return build
 
-# %% ../../nbs/jobs/audit.ipynb #591f1b49
-def _usual_network(samples:Samples)->str:
-    "What is trained where no network is named."
-    if not samples.is_image: return "tabular_mlp"
-    smaller = min(samples.shape[1:])
-    if samples.shape[0] > 1 and smaller >= 16: return "resnet_small"
-    return "lenet" if smaller >= 12 else "cnn"
-
 # %% ../../nbs/jobs/audit.ipynb #e8fa3c7b
 @dataclass(eq=False)
 class _Judged:
@@ -139,6 +168,7 @@ class _Judged:
     doubted: np.ndarray # [N] bool, the labels called wrong
     wrong: np.ndarray|None = None # [N] probability that the label is wrong
     total: pd.Series|None = None # estimate, low and high of the number of wrong labels
+    ranks: pd.DataFrame|None = None # [N] how doubtful each score and each training finds a label, 1 = most
     models: list = field(default_factory=list) # networks that were trained
     notes: tuple = () # what cannot be said, and why
     verdicts: Any = None # where there are some
@@ -163,12 +193,23 @@ def _judge_by_training(samples:Samples, model, training:Training, options:AuditO
     "Verdicts of two trainings."
     kept = _Kept()
     verdicts = judge_samples(model, samples, VerdictOptions(training=training, rate=options.rate), hooks=[kept], **how)
-    found = _Judged(verdicts.frame, verdicts.suspicion, np.zeros(len(samples), bool), models=kept.models,
-                    notes=tuple(verdicts.notes), verdicts=verdicts, total=verdicts.wrong_labels)
+    return _from_verdicts(verdicts, kept.probs(), kept.models)
+
+# %% ../../nbs/jobs/audit.ipynb #9146887f
+def _from_verdicts(
+    verdicts:Verdicts, # of N samples
+    probs:np.ndarray, # [N, K] mean of the epochs' probabilities, to doubt labels by where kinds are not told
+    models:Sequence[nn.Module]=(), # that were trained
+)->_Judged:
+    "What verdicts say."
+    samples = verdicts.samples
+    found = _Judged(verdicts.frame, verdicts.suspicion, np.zeros(len(samples), bool), ranks=verdicts.ranks,
+                    models=list(models), notes=tuple(verdicts.notes), verdicts=verdicts, total=verdicts.wrong_labels)
     if verdicts.frame["p_value"].notna().any():
         at = verdicts.frame.index.get_indexer(verdicts.suspects().index)
+        found.doubted = (verdicts.frame["kind"] == "mislabeled").to_numpy(copy=True)
         found.doubted[at], found.wrong = True, verdicts.probabilities[:, 1]
-    elif verdicts.probabilities is None: found.doubted = _doubted(kept.probs(), samples.y)
+    elif verdicts.probabilities is None: found.doubted = _doubted(probs, samples.y)
     else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
     return found
 
@@ -181,6 +222,8 @@ def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
     other = mean.copy()
     other[rows, y] = -1
     margins = [_margins(stage, y) for stage in stages]
+    ranks = pd.DataFrame({"AUM": -np.mean(margins, 0), "margin": other.max(1) - mean[rows, y]}).rank(pct=True)
+    ranks["consensus"] = ranks.mean(axis=1)
     last = np.max([np.where(stage.argmax(1) == y, t, 0) for t, stage in enumerate(stages, 1)], 0)
     names, order = np.asarray(samples.classes, object), np.argsort(-mean, 1)
     nothing = np.full(len(samples), np.nan)
@@ -191,7 +234,8 @@ def _judge_by_probs(samples:Samples, probs:np.ndarray)->_Judged:
         "reason": _probs_reasons(samples, mean, order, last, len(stages))},
         pd.Index(samples.ids, name="id"))
     note = "saved probabilities rank labels and suggest others; kinds and error rates need a training by the audit"
-    return _Judged(frame, -np.mean(margins, 0), _doubted(mean, y), notes=(note,))
+    ranks = ranks.set_axis(frame.index)
+    return _Judged(frame, ranks["consensus"].to_numpy(), _doubted(mean, y), ranks=ranks, notes=(note,))
 
 # %% ../../nbs/jobs/audit.ipynb #57d84b57
 def _margins(probs:np.ndarray, y:np.ndarray)->np.ndarray: # [N]
@@ -296,6 +340,7 @@ def _summary(a:"Audit")->list[str]:
     "What was found, most important first."
     kinds, n = a.issues["kind"].value_counts(), len(a.samples)
     said = [f"{kinds.get('mislabeled', 0):,} of {n:,} labels look wrong" + _how_many(a)]
+    if (check := _about_check(a)) is not None: said.append(check)
     if kinds.get("ambiguous"): said.append(f"{_count(kinds['ambiguous'], 'sample')} lie between two classes.")
     if kinds.get("unusual input"): said.append(f"{_count(kinds['unusual input'], 'input')} are unlike the others.")
     if kinds.get("unsure"): said.append(f"{_count(kinds['unsure'], 'sample')} {_unsure_words[a.judged.wrong is None]}")
@@ -316,7 +361,8 @@ def _how_many(a:"Audit")->str:
     "The end of the first sentence: how sure the number is."
     judged = a.judged
     if judged.wrong is None: return "; how many of these are right is not known."
-    rate = f"; at most {a.options.rate:.0%} of these are expected to be right"
+    right = 1 - judged.wrong[judged.doubted].mean() if judged.doubted.any() else 0.
+    rate = f"; about {right:.0%} of these are expected to be right"
     if judged.total is None: return f"{rate}."
     return f"{rate}. In all about {judged.total['estimate']:,.0f} are wrong ({judged.total['low']:,.0f} to " \
            f"{judged.total['high']:,.0f})."
@@ -345,7 +391,7 @@ class Audit(Result):
     duplicates: pd.DataFrame|None = None # pairs of copies; None when not looked for
     test: Samples|None = None # held-out samples, as given
     test_accuracy: float|None = None # of a network trained on these labels
-    boundary: Any = None # inputs between the two classes confused most, if looked for
+    boundary: tuple = () # for each of the pairs confused most, what lies between: `inputs`, `patterns`, `prototypes`
     model: nn.Module|None = None # the one given, or the first that was trained
     build: Callable[[int], nn.Module]|None = None # from a seed to a fresh network, to try fixes with
     fixes: pd.DataFrame|None = None # what mending changed, once `try_fixes` was called
@@ -425,6 +471,63 @@ def plot_classes(self:Audit,
     ax.legend(frameon=False)
     return ax
 
+# %% ../../nbs/jobs/audit.ipynb #9dcfa189
+def _votes(judged:_Judged)->pd.DataFrame: # [N, R] bool
+    "Which scores and trainings place a label among their worst, as many as are on the list."
+    ranks, n = judged.ranks.drop(columns="consensus"), max(1, int(judged.doubted.sum()))
+    return ranks.apply(lambda rank: rank >= np.sort(rank.dropna())[-n])
+
+# %% ../../nbs/jobs/audit.ipynb #02d74d87
+@patch
+def opinions(self:Audit)->pd.DataFrame: # by score and by training
+    """How far each score and each training agrees with the list: `correlation` of its ranks with the consensus over all
+    samples, and which share of the list, `agrees`, is among its own worst (as many as the list is long).
+    """
+    ranks = self.judged.ranks
+    single = ranks.drop(columns="consensus")
+    return pd.DataFrame({"correlation": single.corrwith(ranks["consensus"], method="spearman"),
+                         "agrees": _votes(self.judged)[self.judged.doubted].mean()}).rename_axis("by")
+
+# %% ../../nbs/jobs/audit.ipynb #27b2465d
+@patch
+def check(self:Audit,
+    rates:Sequence[float]=(.05, .1, .2, .3), # shares of right labels among those called wrong
+)->pd.DataFrame: # a row per rate; empty where nothing could be planted
+    """What lists of several lengths would find of the wrong labels that were planted.
+
+    `listed` samples, of which `precision` are expected to be wrong; `found`, the share of planted errors that a single
+    training ranks as high; `worst`, the kind of error that is found least, and how much of it.
+    """
+    verdicts = self.judged.verdicts
+    if self.judged.wrong is None: return pd.DataFrame()
+    rows = []
+    for rate in rates:
+        at = self.positions(verdicts.suspects(rate).index)
+        if not len(at): continue
+        hits = _found_planted(verdicts, len(at))
+        by_kind = hits.groupby(level=0).mean()
+        rows.append({"rate": rate, "listed": len(at), "precision": self.judged.wrong[at].mean(), "found": hits.mean(),
+                     "worst": by_kind.idxmin(), "found of worst": by_kind.min()})
+    return pd.DataFrame(rows)
+
+# %% ../../nbs/jobs/audit.ipynb #d5fd945c
+def _found_planted(verdicts:Verdicts, n:int)->pd.Series: # bool, by kind of error
+    "Which planted wrong labels their training ranks among its n worst."
+    planted = verdicts.planted[verdicts.planted["kind"] == "mislabeled"]
+    ranks = [np.sort(verdicts.ranks[f"training {run + 1}"].dropna())[-n] for run in range(2)]
+    least = np.array(ranks)[planted["run"]]
+    return pd.Series(planted["consensus"].to_numpy() >= least, planted["generator"])
+
+# %% ../../nbs/jobs/audit.ipynb #217c9e47
+def _about_check(found:Audit)->str|None:
+    "The check in a sentence."
+    judged, n = found.judged, int(found.judged.doubted.sum())
+    if judged.wrong is None or not n: return None
+    hits = _found_planted(judged.verdicts, n)
+    by_kind = hits.groupby(level=0).mean()
+    return (f"Tested on {len(hits):,} wrong labels planted in your data: a list as long as this one finds "
+            f"{hits.mean():.0%} of them, of the kind it finds worst ({by_kind.idxmin()}) {by_kind.min():.0%}.")
+
 # %% ../../nbs/jobs/audit.ipynb #b5fc513f
 def audit(
     samples:Samples, # N samples, with the labels to be examined
@@ -472,20 +575,25 @@ def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test
     number = np.array([samples.classes.index(name) for name in test.classes])
     return test.replace(y=number[test.y], classes=samples.classes, shift=samples.shift, scale=samples.scale)
 
+# %% ../../nbs/jobs/audit.ipynb #01dcd0f6
+def _usual_builder(samples:Samples)->Callable[[int], nn.Module]:
+    "What builds the network that is trained where none is named, from a seed."
+    maker, = _makers(_usual(UserModel(), samples), samples, samples, "lenet").values()
+    return maker.build
+
 # %% ../../nbs/jobs/audit.ipynb #5599ef58
 def _judge(samples:Samples, model, training:Training, options:AuditOptions, how:dict)->tuple:
     "The opinion of whoever is given; the network given if it is trained; how to build another; and costs."
     if isinstance(model, np.ndarray):
-        usual = partial(build_model, _usual_network(samples), samples)
-        return _judge_by_probs(samples, model), None, lambda seed=0: usual(seed=seed), {}
+        return _judge_by_probs(samples, model), None, _usual_builder(samples), {}
     given = model if isinstance(model, nn.Module) and _knowledge(model, samples)[0] else None
-    model = _fresh(model) if given is not None else _usual_network(samples) if model is None else model
+    model = _fresh(model) if given is not None else _usual_builder(samples) if model is None else model
     build = _builder(model, samples, 1)
-    seconds, memory = _estimate(build, samples, training, how["device"])
-    _logger.info("two trainings of %d epochs on %s samples: about %s and %.1f GB of memory", training.n_epochs,
-                 f"{len(samples):,}", _in_words(seconds), memory / 1e9)
+    seconds, memory = _estimate(build, samples, training, options, how["device"])
+    _logger.info("two trainings of %d epochs on %s samples, and all else: about %s and %.1f GB of memory",
+                 training.n_epochs, f"{len(samples):,}", _in_words(sum(seconds.values())), memory / 1e9)
     judged = _judge_by_training(samples, model, training, options, **how)
-    return judged, given, build, {"estimated seconds": seconds, "estimated GB": memory / 1e9}
+    return judged, given, build, {"estimated seconds": sum(seconds.values()), "estimated GB": memory / 1e9}
 
 # %% ../../nbs/jobs/audit.ipynb #5454282f
 def _accuracy(model:nn.Module, samples:Samples)->float:
@@ -493,14 +601,39 @@ def _accuracy(model:nn.Module, samples:Samples)->float:
     return float((predict_logits(model, samples).argmax(1) == samples.y).mean())
 
 # %% ../../nbs/jobs/audit.ipynb #2dce1c56
-def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
-    "Images that the model cannot decide on, between the two classes confused most."
-    if not found.samples.is_image or found.model is None or not len(found.pairs): return
-    from ambiguity_nb.latent_search import search_boundary
+@dataclass(eq=False)
+class _Between:
+    "What the model cannot decide on between two classes."
+    pair: tuple[str, str] # names of the classes
+    inputs: BoundarySet|BoundaryRows # images that were made, or rows and what would have to change in them
+    patterns: Patterns|None = None # of images
+    prototypes: np.ndarray|None = None # [P] positions, one for each pattern
 
-    pair = tuple(found.pairs.loc[0, ["class_a", "class_b"]])
-    try: found.boundary = search_boundary(found.model, None, pair, 24, samples=found.samples, seed=seed, device=device)
-    except ValueError as error: found.notes += (f"the boundary of {pair[0]} and {pair[1]} was left out: {error}",)
+# %% ../../nbs/jobs/audit.ipynb #ae55ad32
+def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
+    "What the model cannot decide on, between the classes confused most."
+    if found.model is None: return
+    samples = found.samples
+    pairs = [tuple(pair) for pair in found.pairs[["class_a", "class_b"]].head(found.options.pairs).to_numpy()]
+    if not pairs: return
+    generator = None
+    if samples.is_image:
+        members = [samples.classes.index(name) for name in {name for pair in pairs for name in pair}]
+        generator = _fit_autoencoder(samples.subset(np.isin(samples.y, members)), seed=seed, device=device)
+    for pair in pairs:
+        try: found.boundary += (_look_between(found, pair, generator, seed, device),)
+        except ValueError as error:
+            found.notes += (f"the boundary of {pair[0]} and {pair[1]} was left out: {error}",)
+
+# %% ../../nbs/jobs/audit.ipynb #55ed488e
+def _look_between(found:Audit, pair:tuple[str, str], generator:nn.Module|None, seed:int, device, n:int=90)->_Between:
+    "Inputs between two classes; images in three patterns."
+    model, samples, how = found.model, found.samples, {"seed": seed, "device": device}
+    if generator is None: return _Between(pair, search_rows(model, samples, pair, n, **how))
+    made = search_boundary(model, generator, pair, n, samples=samples, **how)
+    embeddings = predict_embeddings(model, generated_samples(made.images, samples))
+    patterns = find_patterns(embeddings, Clustering("pca", "kmeans", n_clusters=3), seed=seed)
+    return _Between(pair, made, patterns, choose_prototypes(patterns.reduced, patterns.labels, seed=seed)[:, 0])
 
 # %% ../../nbs/jobs/audit.ipynb #c2ddea77
 def _picture(
@@ -533,17 +666,17 @@ def embeddings(self:Audit)->np.ndarray: # [N, D] float32
     return unit_rows(predict_embeddings(self.model, self.samples))
 
 # %% ../../nbs/jobs/audit.ipynb #63a71248
-def _nearest_of(
+def _nearest_to(
     embeddings:np.ndarray, # [N, D]
     y:np.ndarray, # [N] int, labels
-    position:int, # of a sample
+    place:np.ndarray, # [D] where to look
     label:int, # of those that are asked for
     left_out:np.ndarray, # [N] bool: samples that are no examples, such as doubted ones
     k:int=1, # how many
 )->np.ndarray: # [k] positions, nearest first; fewer where there are fewer
     "The nearest samples of a label."
-    there = np.flatnonzero((y == label) & ~left_out & (np.arange(len(y)) != position))
-    distance = np.linalg.norm(embeddings[there] - embeddings[position], axis=1)
+    there = np.flatnonzero((y == label) & ~left_out)
+    distance = np.linalg.norm(embeddings[there] - place, axis=1)
     return there[np.argsort(distance, kind="stable")[:k]]
 
 # %% ../../nbs/jobs/audit.ipynb #e0b7b155
@@ -609,7 +742,7 @@ class _Cards:
 
     def __init__(self, found:Audit):
         self.found, self.samples = found, found.samples
-        self.doubted = found.judged.doubted
+        self.doubted, self.votes = found.judged.doubted, _votes(found.judged)
         if self.samples.is_image: self.embeddings = found.embeddings()
         else: self.means = _class_means(self.samples)
 
@@ -624,8 +757,14 @@ class _Cards:
         p = row["suggested_probability"] if finding["suggested"] else finding["probability"]
         return {"given": finding["given"], "suggested": finding["suggested"], "kind": finding["kind"],
                 "mark": finding["kind"].split()[0], "p": "" if pd.isna(p) else f"{p:.3f}", "pictures": shown,
-                "numbers": _card_numbers(finding, row), "features": features, "reason": finding["reason"],
-                "id": str(finding["id"]), "path": finding["path"]}
+                "numbers": _card_numbers(finding, row, self.votes.iloc[position]), "features": features,
+                "reason": finding["reason"], "id": str(finding["id"]), "path": finding["path"]}
+
+    def _beside(self, position:int, label:int)->np.ndarray:
+        "The nearest sample of a label that is not doubted."
+        out = self.doubted.copy()
+        out[position] = True
+        return _nearest_to(self.embeddings, self.samples.y, self.embeddings[position], label, out)
 
     def _pictures(self, position:int, labels:list[int])->list[dict]:
         "The sample, and the nearest one of either label."
@@ -633,9 +772,15 @@ class _Cards:
         shown = [_picture(samples.x[position], f"sample {samples.ids[position]}, labeled {given}", "this sample")]
         for label in labels:
             name = samples.classes[label]
-            for i in _nearest_of(self.embeddings, samples.y, position, label, self.doubted):
+            for i in self._beside(position, label):
                 shown.append(_picture(samples.x[i], f"the nearest sample labeled {name}", f"nearest {name}"))
         return shown
+
+# %% ../../nbs/jobs/audit.ipynb #3295ced8
+def _cards_of(found:Audit)->_Cards:
+    "Pictures and neighbors, made when first asked for."
+    if found._cards is None: found._cards = _Cards(found)
+    return found._cards
 
 # %% ../../nbs/jobs/audit.ipynb #45928cfd
 @patch
@@ -643,16 +788,17 @@ def card(self:Audit,
     i:int, # which finding, in the order of `issues`
 )->dict[str, Any]: # given, suggested, kind, numbers, pictures or features, reason, id, path
     "A finding as the page and `review` show it."
-    if self._cards is None: self._cards = _Cards(self)
-    return self._cards.card(self.issues.iloc[i], int(self.positions(self.issues["id"].iloc[[i]])[0]))
+    return _cards_of(self).card(self.issues.iloc[i], int(self.positions(self.issues["id"].iloc[[i]])[0]))
 
 # %% ../../nbs/jobs/audit.ipynb #60155b65
-def _card_numbers(finding:pd.Series, row:pd.Series)->str:
+def _card_numbers(finding:pd.Series, row:pd.Series, votes:pd.Series)->str:
     "Probabilities of a finding in a line."
     said = []
     if not pd.isna(finding["probability"]): said.append(f"{finding['kind']} at {finding['probability']:.2f}")
     if finding["suggested"]: said.append(f"{finding['suggested']} at {row['suggested_probability']:.2f}")
-    if finding["kind"] == "mislabeled" and not pd.isna(finding["p_value"]): said.append(f"p {finding['p_value']:.2g}")
+    if finding["kind"] != "mislabeled": return ", ".join(said)
+    if not pd.isna(finding["p_value"]): said.append(f"p {finding['p_value']:.2g}")
+    said.append(f"doubted by {votes.sum()} of {len(votes)}")
     return ", ".join(said)
 
 # %% ../../nbs/jobs/audit.ipynb #f185eda4
@@ -665,13 +811,14 @@ def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str,
 
     rows = [[cell(value) for value in row] for row in frame.astype(object).itertuples(index=False)]
     columns = [str(name).replace("_", " ") for name in frame.columns]
-    return {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows, "gallery": [], **more}
+    return {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows} | {"gallery": [], "cards": []} | more
 
 # %% ../../nbs/jobs/audit.ipynb #cb0b3f3e
 def _tables(found:Audit)->list[dict]:
     "The sections under the findings."
     return [make for make in (_classes_section(found), _pairs_section(found), _duplicates_section(found),
-                              _boundary_section(found), _fixes_section(found)) if make is not None]
+                              *_boundary_sections(found), _check_section(found), _opinions_section(found),
+                              _fixes_section(found)) if make is not None]
 
 # %% ../../nbs/jobs/audit.ipynb #72197f3d
 def _classes_section(found:Audit)->dict:
@@ -690,6 +837,24 @@ def _pairs_section(found:Audit)->dict|None:
     if not len(found.pairs): return None
     return _table("pairs", "Classes that are confused", "Samples between two classes: labels doubted either way, and "
                   "ambiguous samples.", found.pairs.head(30))
+
+# %% ../../nbs/jobs/audit.ipynb #35af0a0b
+def _check_section(found:Audit)->dict|None:
+    "What lists of several lengths would find."
+    check = found.check()
+    if not len(check): return None
+    text = ("Wrong labels of several kinds were planted in your data, out of your sight. For lists of several lengths: "
+            "the share of right labels allowed, how many are listed, how many of these are expected to be wrong "
+            "(precision), the share of planted errors found, and the kind of error found least.")
+    return _table("check", "What would the list find?", text, check.round(3))
+
+# %% ../../nbs/jobs/audit.ipynb #f99bac99
+def _opinions_section(found:Audit)->dict|None:
+    "Whether scores and trainings agree."
+    if not found.judged.doubted.any(): return None
+    text = ("Labels are ranked by the consensus of these. Correlation: of the ranks of one with the consensus, over all "
+            "samples. Agrees: the share of the list that is among its own worst.")
+    return _table("opinions", "Do scores and trainings agree?", text, found.opinions().reset_index().round(3))
 
 # %% ../../nbs/jobs/audit.ipynb #bfa3ec4c
 def _duplicates_section(found:Audit, most:int=40)->dict|None:
@@ -713,18 +878,47 @@ def _pair_pictures(found:Audit, row:pd.Series)->dict[str, Any]:
     return {"pictures": shown, "caption": f"{labels}: {row['a']}, {row['b']}"}
 
 # %% ../../nbs/jobs/audit.ipynb #4e7d6b4e
-def _boundary_section(found:Audit)->dict|None:
-    "Images that the model cannot decide on."
-    if found.boundary is None: return None
-    a, b = (found.boundary.classes[int(k[0])] for k in (found.boundary.class_a, found.boundary.class_b))
-    shades = (np.asarray(found.boundary.images, np.float32) * .5 + .5).clip(0, 1)
-    alt = f"made to lie between {a} and {b}"
-    gallery = [{"pictures": [_picture(image, alt, most=96)], "caption": f"{b} at {p:.2f}"}
-               for image, p in zip(shades, found.boundary.p, strict=True)]
-    text = (f"Images made by a small generator so that the model cannot decide between {a} and {b}, the classes "
-            "confused most. They are no samples of yours. Where a person cannot decide either, the classes overlap; "
-            "where a person can, the model needs more such samples.")
-    return _table("boundary", "Where the model wavers", text, pd.DataFrame(), gallery=gallery)
+def _boundary_sections(found:Audit)->list[dict]:
+    "What the model cannot decide on, pair by pair."
+    return [_between_section(found, i, between) for i, between in enumerate(found.boundary)]
+
+# %% ../../nbs/jobs/audit.ipynb #469ea263
+def _between_section(found:Audit, i:int, between:_Between)->dict:
+    "A pair of classes: cards of patterns, or what would have to change in rows."
+    (a, b), heading = between.pair, "Where the model wavers: {} and {}".format(*between.pair)
+    if between.patterns is None:
+        text = (f"Rows that the model is sure of, and what would have to change until it cannot decide between {a} and "
+                f"{b}. The changed rows are no samples of yours.")
+        return _table(f"boundary-{i + 1}", heading, text, between.inputs.changes.head(20).round(4))
+    text = (f"Images made by a small generator so that the model cannot decide between {a} and {b}, in patterns: the "
+            "prototype, others like it, and the real samples nearest to it. They are no samples of yours. Where a "
+            "person cannot decide either, the classes overlap; where a person can, the model needs more such samples.")
+    return _table(f"boundary-{i + 1}", heading, text, pd.DataFrame(), cards=_pattern_cards(found, between))
+
+# %% ../../nbs/jobs/audit.ipynb #56502ff8
+def _pattern_cards(found:Audit, between:_Between, members:int=4)->list[dict]:
+    "Patterns as the page shows them."
+    p, patterns = between.inputs.p, between.patterns
+    b = found.samples.classes[int(between.inputs.class_b[0])]
+    shades, space, cards = (between.inputs.images.numpy() * .5 + .5).clip(0, 1), patterns.space, []
+    for k, first in enumerate(between.prototypes):
+        at = patterns.members(k)
+        near = at[np.argsort(np.linalg.norm(space[at] - space[first], axis=1), kind="stable")]
+        shown = [first, *near[near != first][:members]]
+        pictures = [_picture(shades[i], f"made, {b} at {p[i]:.2f}", "prototype" if i == first else f"{b} at {p[i]:.2f}")
+                    for i in shown]
+        cards.append({"heading": f"Pattern {k + 1}: {len(at)} of {len(p)} images", "pictures": pictures,
+                      "real": _real_beside(found, between, space[first])})
+    return cards
+
+# %% ../../nbs/jobs/audit.ipynb #d9b24b1c
+def _real_beside(found:Audit, between:_Between, place:np.ndarray, each:int=2)->list[dict]:
+    "The real samples of either class that are nearest to a place in the model's features, doubted ones left out."
+    samples, embeddings, shown = found.samples, unit_rows(_cards_of(found).embeddings), []
+    for name in between.pair:
+        for i in _nearest_to(embeddings, samples.y, place, samples.classes.index(name), found.judged.doubted, each):
+            shown.append(_picture(samples.x[i], f"sample {samples.ids[i]}, labeled {name}", f"real {name}"))
+    return shown
 
 # %% ../../nbs/jobs/audit.ipynb #d73bfc74
 def _fixes_section(found:Audit)->dict|None:
@@ -764,7 +958,7 @@ def _facts(found:Audit)->list[tuple[str, str]]:
              ("networks", f"{len(found.judged.models)} trained, {t.n_epochs} epochs, learning rate {t.lr:g}"
               if found.judged.models else "none: the probabilities were given")]
     if found.judged.wrong is not None:
-        facts.append(("share of right labels among the doubted, at most", f"{found.options.rate:.0%}"))
+        facts.append(("share of right labels among those doubted by p-value, at most", f"{found.options.rate:.0%}"))
     return facts + [(name, f"{value:,.1f}") for name, value in found.cost.items()]
 
 # %% ../../nbs/jobs/audit.ipynb #c3cd9a64
@@ -1016,10 +1210,15 @@ def _command(
     found = audit(samples, judge, options, training, test=held_out, seed=seed, device=device,
                   folder=folder.folder / "checkpoints", progress=progress)
     if fixes or fixed: _try(found, fixed, seed, device)
-    for table in ("issues", "classes", "pairs"): folder.save_table(table, getattr(found, table))
-    path = found.write(folder.folder)
+    return _save(found, folder)
+
+# %% ../../nbs/jobs/audit.ipynb #379ecf54
+def _save(found:Audit, run:Run)->Path: # the report
+    "Files of a run, and what they say in the log."
+    for table in ("issues", "classes", "pairs"): run.save_table(table, getattr(found, table))
+    path = found.write(run.folder)
     for sentence in (*found.summary, *found.notes): _logger.info(sentence)
-    folder.finish()
+    run.finish()
     return path
 
 # %% ../../nbs/jobs/audit.ipynb #38d2c2ac
@@ -1042,7 +1241,7 @@ def _judge_of(network:UserModel, samples:Samples, everything:Samples, probs:Path
     "What `audit` takes as its model."
     if probs is not None: return np.load(probs, mmap_mode="r", allow_pickle=False)
     if network.model is None and not network.weights: return None
-    makers = _makers(network, samples, everything, _usual_network(samples))
+    makers = _makers(network, samples, everything, _usual(UserModel(), samples).model)
     if len(makers) > 1: raise ValueError(f"{len(makers)} classifiers are named, {list(makers)}; give one")
     maker = next(iter(makers.values()))
     return maker.build(0) if maker.given else maker.build

@@ -68,7 +68,8 @@ def _train_autoencoder(samples:Samples, n_epochs:int|None, run:Run, how:dict)->n
 # %% ../../nbs/jobs/boundary.ipynb #caf5bae9
 def _train_gan(samples:Samples, n_epochs:int|None, run:Run, how:dict)->nn.Module:
     "The generator of a small GAN of the samples, or the one that was trained before."
-    gan = Gan.quick(n_epochs=n_epochs or int(np.clip(round(64_000 / len(samples)), 1, 80)))     # about 1,000 updates
+    n_epochs = n_epochs or int(np.clip(round(64_000 / len(samples)), 1, 80))                    # about 1,000 updates
+    gan = Gan.quick(n_epochs=n_epochs, n_blocks=min(3, max(1, int(np.log2(min(samples.shape[1:]))) - 1)))
     _logger.info("training a GAN of %d images, %d epochs", len(samples), gan.n_epochs)
     folder = run.cache / f"gan-{_cache_key(samples, 'gan', asdict(gan), how['seed'])}"
     nets = train_gan(samples, gan, folder=folder, hooks=[Log(partial(run.log, phase="generator"))], **how).nets

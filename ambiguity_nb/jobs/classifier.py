@@ -198,11 +198,13 @@ def _audited_networks(
 
 # %% ../../nbs/jobs/classifier.ipynb #5a5f3829
 def _usual(user:UserModel, samples:Samples)->UserModel:
-    "The words with a network where none is named: a LeNet, for tiny images and for tables a perceptron."
+    "The words with a network where none is named: a LeNet, for color a residual network, else a perceptron."
     if user.model or user.weights: return user
     if not samples.is_image: return replace(user, model="tabular_mlp")
-    if min(samples.shape[1:]) >= 12 and not user.nf: return replace(user, model="lenet")
-    return replace(user, model="mlp", nf=user.nf or [64]) if min(samples.shape[1:]) < 12 else user
+    smaller = min(samples.shape[1:])
+    if smaller < 12: return replace(user, model="mlp", nf=user.nf or [64])
+    if user.nf: return user
+    return replace(user, model="resnet_small" if samples.shape[0] > 1 and smaller >= 16 else "lenet")
 
 # %% ../../nbs/jobs/classifier.ipynb #48d70ae3
 def _judge(samples:Samples, n_epochs:int, run:Run, device:str)->nn.Module|None:

@@ -6,7 +6,9 @@
 __all__ = ['COMMANDS', 'make_parser', 'parse', 'main']
 
 # %% ../../nbs/jobs/cli.ipynb #7cea8121
+import argparse
 import dataclasses
+import errno
 import importlib
 import inspect
 import json
@@ -61,7 +63,8 @@ def make_parser(
     from ambiguity_nb.core import comments
 
     function = _function(command)
-    parser = ArgumentParser(prog=f"ambiguity {command}", description=function.__doc__.split("\n\n")[0])
+    about = function.__doc__.split("\n\n")[0]
+    parser = ArgumentParser(prog=f"ambiguity {command}", description=about, exit_on_error=False)
     parser.add_argument("--config", action="config", help="a YAML file with these settings; flags override it")
     parser.add_argument("--trust", action="store_true", help="let the YAML file name code of yours (module:object)")
     for name, parameter in inspect.signature(function).parameters.items():
@@ -102,9 +105,12 @@ def parse(
     command:str, # one of `COMMANDS`
     words:Sequence[str], # flags and values
 )->dict[str, Any]: # arguments of the command's function
-    "The arguments that some words of the command line mean."
+    "The arguments that some words of the command line mean; `ValueError` for words that mean nothing."
     parser, parameters = make_parser(command), inspect.signature(_function(command)).parameters
-    flat = vars(parser.parse_args(_settled(parser, _spelled_out(words))))
+    try: flat = vars(parser.parse_args(_settled(parser, _spelled_out(words))))
+    except argparse.ArgumentError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{said}; `ambiguity {command} --help` lists the settings") from error
     return {name: _group(p.default, flat) if dataclasses.is_dataclass(p.default) else flat[name]
             for name, p in parameters.items()}
 
@@ -179,10 +185,18 @@ def _code_in(value:Any)->str|None:
 # %% ../../nbs/jobs/cli.ipynb #70e3d1aa
 _to_mend = ValueError, OSError, ModuleNotFoundError, FloatingPointError   # OSError: files, disks, network
 
+# %% ../../nbs/jobs/cli.ipynb #3b4cd467
+def _in_words(error:Exception)->str:
+    "What an error says; of a full disk also what to do."
+    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT): return str(error)
+    where = f" of {error.filename!r}" if isinstance(error.filename, str) else ""
+    return (f"the disk{where} is full ({error.strerror or error}); what was written before is whole; delete runs "
+            "that you do not need (`runs`, `runs/cache`) or give another --run_folder: the same command goes on from there")
+
 # %% ../../nbs/jobs/cli.ipynb #1326b77e
 def main(
     args:Sequence[str]|None=None, # words after `ambiguity`; those of the process when None
-)->int: # exit code: 0 done, 2 something for the user to mend
+)->int: # exit code: 0 done, 2 something for the user to mend, 130 stopped by Ctrl-C
     "Run a command."
     command, *words = list(sys.argv[1:] if args is None else args) or [""]
     if command in ("", "-h", "--help", "help", "--version"):
@@ -201,7 +215,11 @@ def main(
     except Exception as error:
         reason = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error   # of a hook's error
         if not isinstance(reason, _to_mend): raise
-        print(f"ambiguity {command}: {reason}", file=sys.stderr)
+        print(f"ambiguity {command}: {_in_words(reason)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\nambiguity {command}: stopped; what was written is whole, and the same command goes on from there.",
+              file=sys.stderr)
+        return 130
     if result is not None: print(result)
     return 0

@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from ..choosing_epochs import epoch_table, plot_epochs, plot_pareto
 from ..core import new_figure
 from ..data import Samples
 from ..fid import FEATURE_SPACES, Features, as_features
-from ..gasten import Gan, generate_ambiguous, load_epoch
+from ..gasten import Gan, _new_nets, generate_ambiguous, load_epoch
 from ..gasten_grid import GastenGrid, _fixed, gasten_grid
 from ..generator_measures import _check_space
 from .classifier import Audited, _audited_networks, _judge, _makers, _read
@@ -39,7 +40,7 @@ def gasten(
     run:RunFolder=RunFolder(), # where the files go
     *,
     ensemble:bool=False, # also confuse all the classifiers at once (the mean of their probabilities)
-    features:str="dataset", # of the Fréchet distance: dataset (a LeNet of all classes), inception, classifier (FOCD)
+    features:str="dataset", # of the Fréchet distance: dataset (a network of all classes), inception, classifier (FOCD)
     judge_epochs:int=5, # of a LeNet of all classes that gives its opinion of the ambiguous images; 0 for none
     n_jobs:int=1, # trainings side by side; -1 for one per core
     device:str="auto", # where to train; auto picks cuda, mps or cpu
@@ -53,6 +54,7 @@ def gasten(
     source = _bundled_pair(source)
     train, test, everything = _read(source)
     _check_two_classes(train)
+    _new_nets(train.shape, gan, 0, torch.device("cpu"))                       # refuses a size that it cannot make
     makers = _makers(audited, train, everything, "cnn")
     nf = [maker.options["nf"] for maker in makers.values() if "nf" in maker.options] or None
     space = _space(features, everything, run.cache)

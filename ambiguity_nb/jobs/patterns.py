@@ -14,15 +14,17 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from ..core import check_choice
+from ..core import check_choice, resolve_device
 from ..data import Samples
 from ..gasten import generate_ambiguous
-from ..generator_measures import generate
+from ..generator_measures import generate, predict_probs
 from .boundary import _given_generator, _latents
 from .classifier import Audited, _audited_networks, _known_to, _Maker, _makers, _read
 from .report import Report
 from .run import Run, RunFolder, open_run, settings
+from ..latent_search import BoundarySet, search_boundary
 from ..models import predict_embeddings
+from ..parts import _train_judges
 from ..patterns import Clustering
 from ..prototypes import repeat_study
 from ..sources import Source
@@ -36,11 +38,14 @@ class PatternInputs:
     gasten: Path|None = None # folder of a finished GASTeN run, which gives classifier and generator
     audited: str|None = None # which of its classifiers, such as nf2; may be left out when there is one
     generator: str|None = None # another generator: its file, or module:object
-    sources: list[str]|None = None # where to look: generated, train, test; generated where there is a generator
-    n_generated: int = 15_000 # images to generate
+    sources: list[str]|None = None # where: generated, train, test, or searched alone; generated if there is a generator
+    n_generated: int = 15_000 # images to generate or to search for
 
     def __post_init__(self):
-        for name in self.sources or (): check_choice(name, ("generated", "train", "test"), "source of inputs")
+        known = "generated", "train", "test", "searched"
+        for name in self.sources or (): check_choice(name, known, "source of inputs")
+        if "searched" in (self.sources or ()) and len(self.sources) > 1:
+            raise ValueError(f"sources are {self.sources}; `searched` stands alone, for its images come with latents")
 
 # %% ../../nbs/jobs/patterns.ipynb #1935a898
 def _find_weights(inputs:PatternInputs, network:Audited)->tuple[Audited, str|None]: # and the generator, if any
@@ -70,8 +75,9 @@ def _weights_of_run(folder:Path, audited:str|None, needed:bool)->tuple[Path|None
 
 # %% ../../nbs/jobs/patterns.ipynb #fb7687da
 def _resolve_sources(inputs:PatternInputs, generator:str|None, n_runs:int)->list[str]:
-    "Where to look, refusing what needs a generator where there is none."
+    "Where to look, refusing what needs a generator where there is none; a search makes its own."
     sources = inputs.sources or (["generated"] if generator else ["train", "test"])
+    if sources == ["searched"]: return sources
     if "generated" in sources and generator is None:
         raise ValueError("sources names 'generated' and there is no generator; give `gasten` or `generator`, "
                          "or use sources train and test")
@@ -83,20 +89,31 @@ def _resolve_sources(inputs:PatternInputs, generator:str|None, n_runs:int)->list
 # %% ../../nbs/jobs/patterns.ipynb #528889fa
 def _gather(
     sources:list[str], # as in `PatternInputs`
+    model:nn.Module, # the audited one
     train:Samples,
     test:Samples,
     generator:nn.Module|None,
-    n:int, # images to generate
+    n:int, # images to generate or to search for
     seed:int, # of the noise
     device:str, # where to generate
-)->Samples:
-    "Generated and real inputs, as asked for."
+)->Samples|BoundarySet:
+    "Generated, searched and real inputs, as asked for; images of a generator alone come with their latents."
     parts = {"train": train.replace(name="train"), "test": test.replace(name="test")}
+    if sources == ["searched"]: return search_boundary(model, generator, n=n, samples=train, seed=seed, device=device)
     if "generated" in sources:
         _logger.info("generating %d images", n)
-        images = generate(generator, z=_latents(generator, n, seed), device=device)
+        z = _latents(generator, n, seed)
+        images = generate(generator, z=z, device=device)
+        if len(sources) == 1: return _with_latents(model, images, z, generator, train)
         parts["generated"] = generated_samples(images, train)
     return parts[sources[0]] if len(sources) == 1 else gather_inputs(*(parts[name] for name in sources))
+
+# %% ../../nbs/jobs/patterns.ipynb #556a62b0
+def _with_latents(model:nn.Module, images, z, generator:nn.Module, train:Samples)->BoundarySet:
+    "Generated images as a set that knows where they come from, for the least changes that would decide them."
+    probs = predict_probs(model, images)
+    first, second = np.sort(np.argsort(-probs, axis=1, kind="stable")[:, :2], axis=1).T
+    return BoundarySet(images, probs, z, None, first, second, "generated", train.classes, generator)
 
 # %% ../../nbs/jobs/patterns.ipynb #6186ed8e
 _logger = logging.getLogger(__name__)
@@ -112,6 +129,7 @@ def patterns(
     *,
     scores:Path|None=None, # table of `ambiguity hardness` for the same training samples, shown beside the nearest ones
     n_runs:int=0, # repeat generation and clustering so often with other seeds, to see how stable the prototypes are
+    judge_epochs:int|None=None, # of two networks of all classes that say who is unsure and why; 0: none; None: enough
     seed:int=0, # of everything that is random
     device:str="auto", # where to compute; auto picks cuda, mps or cpu
     progress:bool=True, # show progress bars
@@ -126,16 +144,18 @@ def patterns(
     train, test, everything = _read(source if named else _known_to(network, source))
     generator = None if made_by is None else _given_generator(made_by)
     maker = _the_only(_makers(network, train, everything, "cnn"))
-    config = settings(source, network, inputs, clustering, options, scores=scores, n_runs=n_runs, seed=seed)
+    more = {"scores": scores, "n_runs": n_runs, "judge_epochs": judge_epochs, "seed": seed}
+    config = settings(source, network, inputs, clustering, options, **more)
     folder = open_run("patterns", config, run, group=train.name)
     model = _audited_networks(network, maker, train, folder, device).popitem()[1]
-    considered = _gather(sources, train, test, generator, inputs.n_generated, seed, device)
+    considered = _gather(sources, model, train, test, generator, inputs.n_generated, seed, device)
     _logger.info("looking for patterns among %d inputs", len(considered))
-    study = study_patterns(model, considered, train, test, clustering, options, seed=seed, device=device,
+    judges = () if judge_epochs == 0 else _train_judges(everything, 2, seed, resolve_device(device), judge_epochs)
+    study = study_patterns(model, considered, train, test, clustering, options, judges=judges, seed=seed, device=device,
                            scores=scores and {"train": _read_scores(scores, train)}, progress=progress)
     study.patterns.save(folder.folder / "patterns")
     for key, table in study.tables().items(): folder.save_table(key, table)
-    fresh = lambda s: _new_embeddings(generator, model, train, inputs.n_generated, options.tau, s, device)
+    fresh = lambda s: _new_embeddings(sources, generator, model, train, inputs.n_generated, options.tau, s, device)
     stability = _repeat(study, fresh, n_runs, seed) if n_runs else None
     if n_runs: folder.save_table("stability", stability)
     path = _report(folder, study, stability, evaluate(model, test, device=device)["accuracy"])
@@ -149,9 +169,11 @@ def _the_only(makers:dict[str, _Maker])->dict[str, _Maker]:
     raise ValueError(f"{len(makers)} classifiers are named, {list(makers)}; patterns are of one")
 
 # %% ../../nbs/jobs/patterns.ipynb #1566f7b2
-def _new_embeddings(generator, model, train:Samples, n:int, tau:float, seed:int, device:str)->np.ndarray:
-    "Embeddings of the ambiguous ones among `n` new images."
-    found = generate_ambiguous(generator, model, n, tau, seed=seed, device=device)
+def _new_embeddings(sources, generator, model, train:Samples, n:int, tau:float, seed:int, device:str)->np.ndarray:
+    "Embeddings of the ambiguous ones among `n` new images, or of as many that are searched for."
+    searched = sources == ["searched"]
+    found = (_gather(sources, model, train, train, generator, n, seed, device) if searched
+             else generate_ambiguous(generator, model, n, tau, seed=seed, device=device))
     return predict_embeddings(model, generated_samples(found.images, train), device=device)
 
 # %% ../../nbs/jobs/patterns.ipynb #9b581b0d
@@ -175,23 +197,26 @@ def _read_scores(path:Path, train:Samples)->dict[str, np.ndarray]:
 
 # %% ../../nbs/jobs/patterns.ipynb #ecc44be1
 _texts = {
-    "prototypes": ("Prototypes",
+    "parts": ("Why it cannot decide",
+        "The least changes that would decide the inputs, as maps (red and blue: more for the one class and for the "
+        "other), the inputs, and below them the nearest training images. Several rows only where an independent "
+        "network is moved further by an edit for each part than by one edit for all."),
+    "part": ("Part {}",
+        "The map, the mean of its members, the one with the largest share, and p of all; members; and the real samples "
+        "nearest to that one, framed where the classifier is wrong."),
+    "cover": ("Twelve that stand for all",
+        "Chosen, whatever their pattern, so that they explain most of the variance of all inputs."),
+    "prototypes": ("Patterns of a clustering, and their prototypes",
         "One row per pattern: its prototype, framed, with size and p, then members from near to far."),
     "map": ("Map of the boundary",
         "The classifier's features in two dimensions. Gray: real test samples in their classes. Colored: ambiguous "
         "inputs by pattern; stars: prototypes."),
     "clusters": ("Where the patterns were found",
         "All ambiguous inputs in the reduced space, on its first two principal axes."),
-    "parts": ("Why it cannot decide",
-        "The least changes that would decide the inputs, as maps (red and blue: more for the one class and for the "
-        "other), the inputs, and below them the nearest training images. Several rows only where an independent "
-        "network is moved further by an edit for each part than by one edit for all."),
-    "cover": ("Twelve that stand for all",
-        "Chosen, whatever their pattern, so that they explain most of the variance of all inputs."),
     "search": ("The search",
         "Every setting that could still win. Right is better separated in the embedding, up is more stable; the star "
         "was taken."),
-    "explanations": ("Why it wavers",
+    "explanations": ("Why it wavers, pixel by pixel",
         "What in each prototype speaks for each class, in log-odds per pixel, on one scale, against baselines of both "
         "classes."),
     "card": ("Pattern {}",
@@ -204,17 +229,36 @@ def _report(run:Run, study:PatternStudy, stability:pd.DataFrame|None, accuracy:f
     "The page of a study."
     (neg, pos), n, k = study.inputs.classes[:2], f"{len(study.inputs):,}", study.patterns.n_clusters
     embedding, reduced = study.patterns.quality.silhouette[["embedding", "reduced"]]
-    numbers = {"inputs looked at": f"{study.considered:,}", "ambiguous": n, "patterns": f"{k}",
-               "test accuracy": f"{accuracy:.1%}", "silhouette (embedding)": f"{embedding:.2f}",
-               "silhouette (reduced)": f"{reduced:.2f}"}
-    lead = f"{n} inputs that the classifier cannot decide on, in {k} patterns, and the real samples they lead to."
-    report = Report(f"What is between {pos} and {neg}?", lead, numbers, run)
-    for key, figure in study.figures().items():
-        kind, _, number = key.partition("_")
-        heading, text = _texts[kind]
-        report.draw(key, heading.format(number), text, figure)
+    numbers = {"inputs looked at": f"{study.considered:,}", "ambiguous": n, "test accuracy": f"{accuracy:.1%}",
+               "p of one group": f"{min(found.p_value for found in study.islands.values()):.2g}",
+               "patterns of a clustering": f"{k}", "their silhouette (embedding)": f"{embedding:.2f}",
+               "their silhouette (reduced)": f"{reduced:.2f}"}
+    lead = (f"{n} inputs that the classifier cannot decide on: {study.words}. A clustering describes them by {k} "
+            "patterns; both lead to real samples.")
+    report, figures = Report(f"What is between {pos} and {neg}?", lead, numbers, run), study.figures()
+    _add_answers(report, study)
+    unused = "card" if study.grouping()[0] == "part" else "part"
+    for kind, (heading, text) in _texts.items():
+        if kind == unused: continue
+        for key in [key for key in figures if key.partition("_")[0] == kind]:
+            report.draw(key, heading.format(key.partition("_")[2]), text, figures[key])
     _add_tables(report, study, stability)
     return report.add_settings(run.config).write(run.folder / "report.html")
+
+# %% ../../nbs/jobs/patterns.ipynb #23a2988b
+def _add_answers(report:Report, study:PatternStudy)->None:
+    "Who is unsure, whether there are groups, and what the edit gate says."
+    if study.judged is not None:
+        report.add("Who is unsure?",
+            "What independent networks make of these inputs, how confident they are, and of how many they are sure "
+            "(above .9). What they are sure of is the classifier's own doubt.", table=study.judged.round(2))
+    report.add("Are there groups at all?",
+        f"{study.words.capitalize()}. Held-out inputs on the line between two centers: a small p says that there is a "
+        "gap. Where none is found the inputs are one continuum, and a clustering cuts it at arbitrary places.",
+        table=pd.concat({name: found.frame for name, found in study.islands.items()}, names=["features", "asked"]))
+    if study.parts is not None:
+        report.add("Is there more than one reason?",
+            f"How far edits move an independent network. {study.parts!r}", table=study.parts.gate.round(3))
 
 # %% ../../nbs/jobs/patterns.ipynb #0677662f
 def _add_tables(report:Report, study:PatternStudy, stability:pd.DataFrame|None)->None:

@@ -57,12 +57,13 @@ def open_run(
 )->"Run":
     """Make a run folder, or open it to go on.
 
-    Raises `ValueError` when the folder holds a run with other settings, naming them; `ModuleNotFoundError` when wandb
-    is asked for and not installed.
+    Raises `ValueError` when the folder holds a run with other settings, naming them, damaged records, or links that
+    lead out of it; `ModuleNotFoundError` when wandb is asked for and not installed.
     """
     folder, config = Path(run.run_folder) / job / run.name, as_plain(config)
     path = folder / "config.yaml"
-    if path.exists(): _check_same(folder, yaml.safe_load(path.read_text()), config)
+    _check_links(folder)
+    if path.exists(): _check_same(folder, _read_settings(path), config)
     else:
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         with atomic_path(path) as temporary: temporary.write_text(text)
@@ -70,6 +71,24 @@ def open_run(
         temporary.write_text(json.dumps(_environment(), indent=1))
     wandb_run = None if run.wandb == "off" else _start_wandb(job, run, folder, config, group)
     return Run(folder, config, wandb_run, run.cache)
+
+# %% ../../nbs/jobs/run.ipynb #ef3af109
+def _check_links(folder:Path)->None:
+    "Refuse a folder with links out of it: what is written through one ends up in another place."
+    home = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise ValueError(f"{path.as_posix()!r} is a link to {path.resolve().as_posix()!r}, outside the run's "
+                             "folder; delete the link, or choose another name for the run")
+
+# %% ../../nbs/jobs/run.ipynb #f76bf50c
+def _read_settings(path:Path)->dict:
+    "The settings a run was started with, or what is wrong with their file."
+    try: found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error: found = error
+    if isinstance(found, dict) and all(isinstance(name, str) for name in found): return found
+    raise ValueError(f"{path.as_posix()!r} holds no settings of a run ({str(found)[:200]}); expected name: value; "
+                     "delete the run's folder, or choose another name")
 
 # %% ../../nbs/jobs/run.ipynb #4213aadb
 def _check_same(folder:Path, old:dict, new:dict)->None:
@@ -162,12 +181,21 @@ class Run:
 # %% ../../nbs/jobs/run.ipynb #1e825b3c
 def _read_records(path:Path)->list[dict]:
     "The records of a file; a last line that was cut off is dropped."
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+    records = [_record(path, i, line) for i, line in enumerate(lines, 1) if line.endswith("\n")]
     if len(records) < len(lines): _write_records(path, records)
     return records
 
 # %% ../../nbs/jobs/run.ipynb #9b55ac3e
+def _record(path:Path, number:int, line:str)->dict:
+    "The record in a line, or what is wrong with it."
+    try: found = json.loads(line)
+    except (ValueError, RecursionError): found = None
+    if isinstance(found, dict) and all(isinstance(part, str|int|float|None) for part in _key(found)): return found
+    raise ValueError(f"line {number} of {path.as_posix()!r} holds {line.strip()[:40]!r}; expected a record such as "
+                     '{"epoch": 1, "loss": 0.5}; remove the line, or choose another name for the run')
+
+# %% ../../nbs/jobs/run.ipynb #a3926851
 def _write_records(path:Path, records:list[dict])->None:
     "Write all records, a line each."
     with atomic_path(path) as temporary: temporary.write_text("".join(json.dumps(r) + "\n" for r in records))

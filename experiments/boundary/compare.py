@@ -2,11 +2,13 @@
 
     python experiments/boundary/compare.py --cases mnist_7v1 mnist_5v3 fashion_5v7 cifar_catvdog cifar_carvtruck --seeds 0 1 2
     python experiments/boundary/compare.py --cases mnist_358
+    python experiments/boundary/compare.py --cases mnist_5v3 --full-size
 
 AMBIGUITY_NB_DATA names the folder of MNIST and FashionMNIST (torchvision's layout) and of cifar10/train-12k.npz and
 test-3k.npz (`x` uint8 [N, 3, 32, 32], `y`, `classes`). For each pair of classes and each seed:
 
 - the classifier under test is the paper's: `cnn` with two filters and no activations, one epoch, Adam 1e-3, batches of 64
+  (on color photographs it stays at chance, so there it is a `resnet_small` of the pair, ten epochs)
 - step 1: a DCGAN on up to 4,000 images of the two classes, 800 updates (small, so that a case takes two minutes of a core)
 - step 2: from there, two epochs (124 updates) each with alpha 0 (a control: step 1 for as long), abs 25 and gaussian 1;
   the generator of each last epoch is also bisected
@@ -25,6 +27,12 @@ images of the two classes at random.
 
 mnist_358 is a set of three classes: the classifier is a `cnn` of four filters for all ten digits, undecided means every
 probability within .1 of a third, searches descend, and step 2 has the loss kldb.
+
+--full-size is one comparison of seconds at the paper's size: all images of the two classes, a DCGAN of 64 filters, five epochs of
+step 1 and ten of step 2 (abs 25), batches of 64. After every epoch of step 2 a bisection for 1,000 images runs in the same
+process, always in the generator of step 1's end. A row per epoch, in results/full_size.parquet: `training`, CPU seconds of step 2
+until then; `sampling`, those for 1,000 ambiguous images of that epoch's generator; `bisection`, those of the bisection; and
+the measures of both ways, of the bisection with `bisected_` before the name.
 
 Writes results/compare.parquet (rows are added or replaced by case, seed and way) and results/images.npz (seed 0: 10 images of
 each way). What is trained once for all seeds, judge and features, is kept in --folder.
@@ -91,7 +99,7 @@ class Keep(Hook):
 class Case:
     "All that the rows of one case and seed have in common."
 
-    def __init__(self, name: str, seed: int, folder: Path):
+    def __init__(self, name: str, seed: int, folder: Path, n_images: int = N_IMAGES):
         self.name, self.seed = name, seed
         data, *chosen = CASES[name]
         train, test = read(data, "train"), read(data, "test")
@@ -108,11 +116,12 @@ class Case:
             self.judge_classes = self.classes = numbers
             self.part, held = (s.subset(np.isin(s.y, numbers)) for s in (train, test))
             known, asked, filters = train, test, 4
-        self.model = cnn(filters, known.n_classes, train.shape[0], tuple(train.shape[1:]), seed=seed)
-        fit(self.model, known, Training(n_epochs=1, lr=1e-3, batch_size=64), seed=seed)
+        if color: self.model = build_model("resnet_small", known, seed=seed)  # two linear filters stay at chance there
+        else: self.model = cnn(filters, known.n_classes, train.shape[0], tuple(train.shape[1:]), seed=seed)
+        fit(self.model, known, Training(n_epochs=10 if color else 1, lr=1e-3, batch_size=64), seed=seed)
         self.accuracy = evaluate(self.model, asked)["accuracy"]
         rng = np.random.default_rng(seed)
-        self.few = self.part.subset(np.sort(rng.permutation(len(self.part))[:N_IMAGES]))
+        self.few = self.part.subset(np.sort(rng.permutation(len(self.part))[:n_images]))
         real = torch.cat([s.normalize(s.x) for s in (self.part, held)])
         order = np.argsort(self.doubt(real), kind="stable")
         self.real, self.next = real[order[:M]], real[order[M:2 * M]]
@@ -233,6 +242,41 @@ def run(case: Case):
         yield case.row(f"step 2, {way}, {plain[0]}", images, share, seconds, training, epoch), images
 
 
+class EachEpoch(Hook):
+    "Calls a function with each epoch's generator and the CPU seconds of training until then, which it does not count."
+
+    def __init__(self, call): self.call, self.seconds = call, 0.
+
+    def before_fit(self, nets, samples, n_epochs): self.started = clock()
+
+    def after_epoch(self, epoch, nets, samples, metrics):
+        self.seconds += clock() - self.started
+        self.call(epoch, nets.sampler, self.seconds)
+        self.started = clock()
+
+
+def full_size(case: Case, n_epochs: int = 10):
+    "Step 2 of the paper's size, and after every epoch a bisection in the generator of step 1's end."
+    started = clock()
+    start = train_gan(case.few, Gan(n_epochs=5, ema=.99), seed=case.seed)
+    step1, ways = clock() - started, {}
+
+    def compare(epoch, generator, training):
+        for way, (images, share, seconds) in {"step 2": sampled(case, generator),
+                                              "bisected": searched(case, start.generator, "bisect")}.items():
+            ways[way] = case.row(way, images, share, seconds)
+        row = {"case": case.name, "seed": case.seed, "epoch": epoch, "updates": epoch * (len(case.few) // 64),
+               "images": len(case.few), "step1": step1, "training": training, "sampling": ways["step 2"]["seconds"],
+               "bisection": ways["bisected"]["seconds"]}
+        for name in ("yield", "frechet", "low", "high", "coverage", "diversity"):
+            row |= {name: ways["step 2"].get(name), f"bisected_{name}": ways["bisected"].get(name)}
+        store([row], "full_size", ("case", "seed", "epoch"))
+        print(row, flush=True)
+
+    train_gasten(case.model, case.few, start, Confusion(n_epochs), Gan(ema=.99), seed=case.seed,
+                 hooks=[EachEpoch(compare)], measures=lambda generator: {})
+
+
 def store(rows: list[dict], name: str, keys: tuple[str, ...]) -> None:
     "Add rows to a table, in place of those with the same keys."
     path, new = HERE / "results" / f"{name}.parquet", pd.DataFrame(rows)
@@ -255,7 +299,12 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/boundary"), help="networks that are trained once")
+    parser.add_argument("--full-size", action="store_true", help="seconds beside a step 2 of the paper's size, once")
     options = parser.parse_args()
+    if options.full_size:
+        for seed in options.seeds:
+            for name in options.cases: full_size(Case(name, seed, options.folder, n_images=None))
+        return
     for seed in options.seeds:
         for name in options.cases:
             case = Case(name, seed, options.folder)

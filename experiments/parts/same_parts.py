@@ -1,52 +1,50 @@
-"""Do the parts come back on fresh noise, and how many agree between halves?
+"""Do the parts come back on fresh noise, from another classifier seed and from another network?
 
-    AMBIGUITY_NB_DATA=FOLDER python experiments/parts/same_parts.py --cache CACHE
+    python experiments/parts/same_parts.py --cache CACHE
 
-prints, for MNIST 7 against 1 and two draws of noise, the lowest matched cosine between parts of disjoint halves of 500
-and of all 1,000 inputs (eight draws, ascending), and the matched cosines between the parts of the two draws of noise. CACHE
-is that of `measure.py`, which has to be run before.
+CACHE is that of `measure.py`, which keeps the maps of each study there. For every two studies of a pair, and for 2 to 5
+parts: the lowest and all matched cosines between the parts of the one and of the other (all maps, upright), and beside
+them the control, parts of the first study and of its copula null. Writes results/same_parts.csv.
 """
 import argparse
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import torch
-from measure import judges_of, kept
+import pandas as pd
 
-from ambiguity_nb.gasten import load_epoch
-from ambiguity_nb.latent_search import search_boundary
-from ambiguity_nb.models import build_model
-from ambiguity_nb.parts import _blurred, _factorize, _gray, _halves, _match, _pooled, _upright, _warp, counterfactuals
-from ambiguity_nb.sources import load_samples
-from ambiguity_nb.study import generated_samples
+from ambiguity_nb.core import load_state
+from ambiguity_nb.parts import _copula, _factorize, _halves, _match
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def main():
     "Compare parts."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
-    cache = parser.parse_args().cache
-    everything = load_samples("mnist", "train")
-    train, judges = everything.binary("7", "1"), judges_of("mnist", everything, cache)
-    generator = load_epoch(cache / "gan-mnist-7v1", device="cpu").generator.eval()
-    model = kept(cache / "audited-mnist-7v1-nf2-0.safetensors", lambda: build_model("cnn", train, 0, nf=2), None)
-    shares = {}
-    for noise in (0, 1000):
-        found = search_boundary(model, generator, (0, 1), 1000, samples=train, seed=noise)
-        inputs = generated_samples(found.images, train)
-        ends = counterfactuals(judges[0], inputs, generator=generator, z=found.z)
-        upright = _upright(_gray(inputs.normalize(inputs.x))) * torch.tensor([1., 0, 0])
-        shares[noise] = rows = _halves(_pooled(_warp(_blurred(torch.from_numpy(ends[:, 0] - ends[:, 1])), upright)))
-        for n in (500, 1000):
-            rng, lowest = np.random.default_rng(0), {r: [] for r in range(2, 7)}
-            for _ in range(8):
-                order = rng.permutation(1000)[:n]
-                for r, values in lowest.items():
-                    halves = (_factorize(rows[part], r)[1] for part in (order[:n // 2], order[n // 2:]))
-                    values.append(_match(*halves)[0].min())
-            print(noise, n, {r: np.sort(v).round(2).tolist() for r, v in lowest.items()}, flush=True)
-    for r in range(2, 7):
-        print("across noise", r, _match(*(_factorize(rows, r)[1] for rows in shares.values()))[0].round(3))
+    parser.add_argument("--out", type=Path, default=RESULTS / "same_parts.csv")
+    args, studies, rows = parser.parse_args(), {}, []
+    for path in sorted(args.cache.glob("parts-*.safetensors")):
+        state = load_state(path)
+        pair, audited, seed, noise = path.stem.removeprefix("parts-").rsplit("-", 3)
+        if "maps" in state: studies[pair, audited, seed, noise] = state["maps"].double().numpy()
+    of = {(key, r): _factorize(_halves(maps), r)[1] for key, maps in studies.items() for r in range(2, 6)}
+    lot = np.random.default_rng(0)
+    null = {(key, r): _match(of[key, r], _factorize(_halves(_copula(maps, lot)), r)[1])[0].min()
+            for key, maps in studies.items() for r in range(2, 6)}
+    for first, second in combinations(studies, 2):
+        if first[0] != second[0]: continue
+        both = zip(("network", "seed", "noise"), first[1:], second[1:], strict=True)
+        differs = " and ".join(name for name, a, b in both if a != b)
+        for r in range(2, 6):
+            cosines = _match(of[first, r], of[second, r])[0]
+            names = {"pair": first[0], "first": "-".join(first[1:]), "second": "-".join(second[1:])}
+            rows.append({**names, "differs": differs, "parts": r, "lowest": cosines.min(), "null": null[first, r],
+                         "cosines": " ".join(f"{c:.3f}" for c in np.sort(cosines))})
+    table = pd.DataFrame(rows)
+    table.to_csv(args.out, index=False, float_format="%.3f")
+    print(table.to_string())
 
 
 if __name__ == "__main__": main()

@@ -1,7 +1,7 @@
 """All scores against the bare training; cost over N; gradient norms in closed form against torch.func.
 
-LeNet, batch 64, 2 threads, on MNIST (AMBIGUITY_NB_DATA) or, without it, on the bundled 5,000 images repeated. The two
-sides are interleaved in one process; memory is the peak of a process of its own for each side.
+LeNet, batch 64, on MNIST (AMBIGUITY_NB_DATA) or, without it, on the bundled 5,000 images repeated. The two sides are
+interleaved in one process and measured in seconds of processor; memory is the peak of a process of its own for each.
 """
 import argparse
 import os
@@ -35,10 +35,10 @@ def images(n: int) -> Samples:
 
 
 def seconds(f) -> float:
-    "How long a call takes."
-    start = time.perf_counter()
+    "Seconds of processor that a call takes."
+    start = time.process_time()
     f()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def against_training(n: int, n_epochs: int, rounds: int) -> None:
@@ -48,17 +48,31 @@ def against_training(n: int, n_epochs: int, rounds: int) -> None:
     characterize("lenet", images(500), "all", Training(n_epochs=2), device="cpu")  # imports and first calls
     for _ in range(rounds):
         times["bare"].append(seconds(lambda: fit(lenet(), samples, training, device="cpu")))
-        start = time.perf_counter()
+        start = time.process_time()
         found = characterize("lenet", samples, "all", training, device="cpu")
-        times["all"].append(time.perf_counter() - start)
+        times["all"].append(time.process_time() - start)
     bare, everything = (statistics.median(times[k]) for k in times)
     extra = [a / b - 1 for a, b in zip(times["all"], times["bare"], strict=True)]
     print(f"\nLeNet, {n} images ({samples.name}), {n_epochs} epochs, {rounds} rounds (medians)")
     print(f"  bare training            {bare:7.2f} s\n  with {len(found.names)} scores           {everything:7.2f} s   "
-          f"extra {statistics.median(extra):.2f} x bare (bar: 1), rounds {min(extra):.2f}..{max(extra):.2f}")
+          f"extra {statistics.median(extra):.2f} x bare (bar: .5), rounds {min(extra):.2f}..{max(extra):.2f}")
     cost = found.cost.assign(share=lambda c: c.seconds / bare).sort_values("seconds", ascending=False)
     print(cost[cost.seconds > .01 * bare].rename(columns={"share": "x bare"}).round(3).to_string())
     print(f"  accumulators of all scores: {cost.MB.sum():.0f} MB")
+    print(f"= all scores of {n} images, {n_epochs} epochs, over the bare training: extra | "
+          f"{statistics.median(extra):.2f} | .5")
+
+
+def of_verdicts(n: int, n_epochs: int, rounds: int) -> None:
+    "The verdicts of samples, probes and both trainings included, against all their scores."
+    from ambiguity_nb.verdicts import VerdictOptions, judge_samples
+
+    samples, training, ratios = images(n), Training(n_epochs=n_epochs), []
+    for _ in range(rounds):
+        scored = seconds(lambda: characterize("lenet", samples, "all", training, device="cpu"))
+        judged = seconds(lambda: judge_samples("lenet", samples, VerdictOptions(training=training), device="cpu"))
+        ratios.append(judged / scored)
+    print(f"= verdicts of {n} images over all their scores, {n_epochs} epochs | {statistics.median(ratios):.2f} | 1.15")
 
 
 def memory(n: int, n_epochs: int) -> None:
@@ -100,9 +114,9 @@ def gradients(n_lenet: int, n_resnet: int, rounds: int) -> None:
         for _ in range(rounds):
             epoch = seconds(lambda m=make, s=samples: fit(m(), s, Training(n_epochs=1), device="cpu"))
             for method, found in ratios.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 norms[method] = torch.cat([v for *_, v in gradient_batches(model, samples, "weights", 64, method)])
-                found.append((time.perf_counter() - start) / epoch)
+                found.append((time.process_time() - start) / epoch)
         difference = float((norms["ghost"] / norms["func"] - 1).abs().max())
         medians = {method: statistics.median(found) for method, found in ratios.items()}
         print(f"  {name:9s} {n:5d} images: closed form {medians['ghost']:.2f}, torch.func {medians['func']:.2f}, "
@@ -119,12 +133,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--full", action="store_true", help="five rounds, 60,000 images for memory, and N up to 40,000")
-    parser.add_argument("--only", choices=["training", "memory", "n", "gradients"])
+    parser.add_argument("--only", choices=["training", "verdicts", "memory", "n", "gradients"])
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peak", choices=["bare", "all"], help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(args.threads)
     if args.peak: return peak(args.peak, args.n, args.epochs)
     if args.only in (None, "training"): against_training(args.n, args.epochs, 5 if args.full else args.rounds)
+    if args.only in (None, "verdicts"): of_verdicts(max(4000, args.n // 2), args.epochs, 1)
     if args.only in (None, "memory"): memory(60_000 if args.full else args.n, args.epochs if args.full else 2)
     if args.only in (None, "n"): over_n([5000, 10_000, 20_000, 40_000] if args.full else [1250, 2500, 5000, 10_000])
     if args.only in (None, "gradients"): gradients(4000, 256, 3)
