@@ -77,13 +77,15 @@ def test_a_rare_class_does_not_fill_the_list():
     assert (p[950:] < .5).all()                                                    # the plain rule would take them all
 
 
-def test_the_list_holds_suspects_and_what_is_called_mislabeled():
+def test_the_list_holds_suspects_and_without_any_what_is_called_mislabeled():
     kinds, at = np.array(["typical", "mislabeled", "typical", "unsure"], object), pd.Index(list("abcd"), name="id")
     frame = pd.DataFrame({"kind": kinds, "p_value": [.001, .2, .4, .6]}, at)
     verdicts = SimpleNamespace(samples=range(4), frame=frame, suspicion=np.arange(4.)[::-1], ranks=None, notes=(),
                                wrong_labels=None, suspects=lambda: frame.iloc[:1], probabilities=np.full((4, 4), .25))
     found = _from_verdicts(verdicts, None)
-    assert found.doubted.tolist() == [True, True, False, False] and found.wrong.tolist() == [.25] * 4
+    assert found.doubted.tolist() == [True, False, False, False] and found.wrong.tolist() == [.25] * 4
+    verdicts.suspects = lambda: frame.iloc[:0]
+    assert _from_verdicts(verdicts, None).doubted.tolist() == [False, True, False, False]
     frame["p_value"] = np.nan                                                     # withdrawn: by the mean prediction
     frame["class_a"], frame["given"] = ["0", "1", "1", "0"], ["0", "0", "1", "1"]
     assert _from_verdicts(verdicts, None).doubted.tolist() == [False, True, False, True]

@@ -208,7 +208,7 @@ def _from_verdicts(
     if verdicts.frame["p_value"].notna().any():
         at = verdicts.frame.index.get_indexer(verdicts.suspects().index)
         found.doubted[at], found.wrong = True, verdicts.probabilities[:, 1]
-        found.doubted |= (verdicts.frame["kind"] == "mislabeled").to_numpy()
+        if not len(at): found.doubted |= (verdicts.frame["kind"] == "mislabeled").to_numpy()
     elif verdicts.probabilities is None: found.doubted = _doubted(probs, samples.y)
     else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
     return found
@@ -279,6 +279,7 @@ def _issues(samples:Samples, judged:_Judged)->pd.DataFrame:
     if judged.wrong is None:                                                     # no kinds were told
         frame["kind"] = np.where(frame["class_a"] != frame["given"], "unsure", "typical")
         frame["reason"] = frame["reason"].str.replace(r"^not clearly of one kind[^;]*; ", "", regex=True)
+    frame.loc[(frame["kind"] == "mislabeled").to_numpy() & ~judged.doubted, "kind"] = "unsure"
     frame.loc[judged.doubted, "kind"] = "mislabeled"
     frame = frame[frame["kind"] != "typical"]
     mislabeled = frame["kind"] == "mislabeled"
