@@ -86,9 +86,10 @@ def test_the_list_holds_suspects_and_without_any_what_is_called_mislabeled():
     assert found.doubted.tolist() == [True, False, False, False] and found.wrong.tolist() == [.25] * 4
     verdicts.suspects = lambda: frame.iloc[:0]
     assert _from_verdicts(verdicts, None).doubted.tolist() == [False, True, False, False]
-    frame["p_value"] = np.nan                                                     # withdrawn: by the mean prediction
-    frame["class_a"], frame["given"] = ["0", "1", "1", "0"], ["0", "0", "1", "1"]
-    assert _from_verdicts(verdicts, None).doubted.tolist() == [False, True, False, True]
+    frame["p_value"] = np.nan                                                     # withdrawn: by confident learning
+    verdicts.samples = from_arrays(np.zeros((4, 2), np.float32), np.array([0, 0, 1, 1]))
+    probs = np.array([[.9, .1], [.1, .9], [.2, .8], [.2, .8]])
+    assert _from_verdicts(verdicts, probs).doubted.tolist() == _doubted(probs, verdicts.samples.y).tolist()
 
 
 def test_the_list_is_checked_by_what_was_planted():

@@ -209,8 +209,7 @@ def _from_verdicts(
         at = verdicts.frame.index.get_indexer(verdicts.suspects().index)
         found.doubted[at], found.wrong = True, verdicts.probabilities[:, 1]
         if not len(at): found.doubted |= (verdicts.frame["kind"] == "mislabeled").to_numpy()
-    elif verdicts.probabilities is None: found.doubted = _doubted(probs, samples.y)
-    else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
+    else: found.doubted = _doubted(probs, samples.y)
     return found
 
 # %% ../../nbs/jobs/audit.ipynb #9c1000c3
