@@ -22,7 +22,7 @@ from .core import Registry, check_choice, patch
 from .data import Samples, plot_images
 from .patterns import Clustering, nearest_rows, _pattern_colors, unit_rows
 from .prototypes import plot_map, project_map
-from .study import PatternStudy, RealSamples
+from .study import RealSamples
 
 # %% ../nbs/08d_explorer.ipynb #a9422dcc
 def _strip_png(images:np.ndarray, height:int=72)->bytes:
@@ -134,8 +134,9 @@ def _make_scatter(explorer:"PatternExplorer"):
 def _scatter_table(explorer:"PatternExplorer")->tuple[pd.DataFrame, dict[str, str]]:
     "Rows of the scatter, and the color of each kind."
     labels, hexes, n = explorer.labels, _hex_colors(explorer.labels), len(explorer.other_points)
-    kinds = ["real"] * n + [f"pattern {k}" if k in hexes else "in no pattern" for k in labels.tolist()]
-    colors = {"real": "#c4c4c4", "in no pattern": "#777777"} | {f"pattern {k}": color for k, color in hexes.items()}
+    kinds = ["real"] * n + [explorer.name_of(k) for k in labels.tolist()]
+    colors = {"real": "#c4c4c4", "in no pattern": "#777777"}
+    colors |= {explorer.name_of(k): color for k, color in hexes.items()}
     colors = {kind: color for kind, color in colors.items() if kind in set(kinds)}
     sizes = ["real"] * n + np.where(np.isin(np.arange(len(labels)), explorer.prototypes), "prototype", "input").tolist()
     places = np.concatenate([explorer.other_points, explorer.points]).astype(np.float32)
@@ -181,6 +182,7 @@ class PatternExplorer:
         self.real, self.prototypes, self.others = dict(real or {}), np.asarray(prototypes, int).ravel(), others
         self.metric, self.size, self.scatter = metric, (width, height), _choose_map(scatter)
         self.embeddings, self._callbacks, self._panel = embeddings, [], None
+        self.names, self.filters, self.words = {}, {}, None # names of labels; words [N] to choose by; a sentence [N]
         self._selected = np.zeros(0, np.int64)
 
     @property
@@ -208,6 +210,10 @@ class PatternExplorer:
         from IPython.display import display
 
         display(self.view)
+
+    def name_of(self, label:int)->str:
+        "What a pattern is called."
+        return self.names.get(int(label), f"pattern {label}" if label >= 0 else "in no pattern")
 
     def __repr__(self)->str: return f"PatternExplorer({len(self.inputs)} inputs, {len(self.selected)} selected)"
 
@@ -258,13 +264,22 @@ def _about_chosen(explorer:PatternExplorer)->str:
     if not len(chosen): return f"<i>{_MAPS[explorer.scatter].hint}</i>"
     if len(chosen) > 1:
         pairs = zip(*np.unique(labels[chosen], return_counts=True), strict=True)
-        counts = ", ".join(f"{n} in pattern {k}" if k >= 0 else f"{n} in none" for k, n in pairs)
+        counts = ", ".join(f"{n} {_in(explorer, k)}" for k, n in pairs)
         mean = "" if p is None or np.ndim(p) > 1 else f", mean p {p[chosen].mean():.2f}"
         return f"<b>{len(chosen)} inputs</b>: {counts}{mean}" + (", the first 6 shown" if len(chosen) > 6 else "")
     i = chosen[0]
     mark = ", prototype" if i in explorer.prototypes else ""
-    return (f"<b>input {i}</b> (id {html.escape(str(explorer.inputs.ids[i]))}): pattern {labels[i]}"
-            f"{_about_p(p, i, explorer.inputs.classes)}{mark}")
+    words = "" if explorer.words is None else f"<br>{html.escape(explorer.words[i])}"
+    said = "".join(f", {html.escape(name)} {html.escape(str(v[i]))}" for name, v in explorer.filters.items() if v[i])
+    what = html.escape(explorer.name_of(labels[i]))
+    return (f"<b>input {i}</b> (id {html.escape(str(explorer.inputs.ids[i]))}): {what}"
+            f"{said}{_about_p(p, i, explorer.inputs.classes)}{mark}{words}")
+
+# %% ../nbs/08d_explorer.ipynb #783f7594
+def _in(explorer:PatternExplorer, label:int)->str:
+    "Where some inputs are."
+    if label in explorer.names: return html.escape(explorer.names[label])
+    return f"in pattern {label}" if label >= 0 else "in none"
 
 # %% ../nbs/08d_explorer.ipynb #ebbb9a1e
 def _about_p(p:np.ndarray|None, i:int, classes:Sequence[str])->str:
@@ -285,11 +300,12 @@ class _Panel:
         self.info, self.inputs, self.real = widgets.HTML(), widgets.HBox(), widgets.VBox()
         self.info.add_class("ambiguity-info")
         self.inputs.add_class("ambiguity-inputs")
-        self.pattern, self.position = _make_fields(explorer)
-        self.pattern.observe(self._by_pattern, "value")
+        self.pattern, self.position, self.filters = _make_fields(explorer)
+        for field in (self.pattern, *self.filters.values()): field.observe(self._by_fields, "value")
         self.position.observe(self._by_position, "value")
         wide = widgets.Layout(padding="0 0 0 12px", max_width="560px", min_width="0")
-        fields = widgets.HBox([self.pattern, self.position])
+        fields = widgets.HBox([self.pattern, *self.filters.values(), self.position])
+        fields.layout.flex_flow = "row wrap"
         side = widgets.VBox([fields, self.info, self.inputs, self.real], layout=wide)
         fixed = widgets.Layout(flex="0 0 auto", overflow="visible")
         map_and_legend = widgets.VBox([self.map.widget, widgets.HTML(_legend(explorer))], layout=fixed)
@@ -313,24 +329,37 @@ class _Panel:
     def _by_position(self, change)->None:
         if not self._quiet: self.explorer.selected = [change["new"]]
 
-    def _by_pattern(self, change)->None:
-        if change["new"] is not None: self.explorer.selected = np.flatnonzero(self.explorer.labels == change["new"])
+    def _by_fields(self, change)->None:
+        "Choose what all fields allow; nothing when none asks for anything."
+        wanted = [(self.explorer.labels, self.pattern.value)]
+        wanted += [(np.asarray(self.explorer.filters[name]), field.value) for name, field in self.filters.items()]
+        fits = [values == value for values, value in wanted if value is not None]
+        self.explorer.selected = np.flatnonzero(np.all(fits, 0)) if fits else []
 
 # %% ../nbs/08d_explorer.ipynb #25967f66
 def _make_fields(explorer:PatternExplorer)->tuple:
-    "A choice of patterns, and a field for the position of an input."
+    "A choice of patterns, a field for the position of an input, and choices of other words."
     import ipywidgets as widgets
 
     names, sizes = np.unique(explorer.labels[explorer.labels >= 0], return_counts=True)
-    options = [("choose", None), *((f"pattern {k} ({n})", int(k)) for k, n in zip(names, sizes, strict=True))]
-    last = len(explorer.inputs) - 1
-    return (widgets.Dropdown(options=options, description="pattern", layout=widgets.Layout(width="240px")),
-            widgets.BoundedIntText(min=0, max=last, description="input", layout=widgets.Layout(width="180px")))
+    options = [("choose", None), *((f"{explorer.name_of(k)} ({n})", int(k)) for k, n in zip(names, sizes, strict=True))]
+    last, wide = len(explorer.inputs) - 1, widgets.Layout(width="240px")
+    filters = {name: widgets.Dropdown(options=_choices(values), description=name, layout=wide)
+               for name, values in explorer.filters.items()}
+    what = "kind" if explorer.names else "pattern"
+    return (widgets.Dropdown(options=options, description=what, layout=wide),
+            widgets.BoundedIntText(min=0, max=last, description="input", layout=widgets.Layout(width="180px")), filters)
+
+# %% ../nbs/08d_explorer.ipynb #af8e73bf
+def _choices(values:Sequence[str])->list[tuple[str, str|None]]:
+    "What a field offers: every word with the number of inputs that have it, the commonest first."
+    counts = pd.Series(values).replace("", np.nan).value_counts()
+    return [("all", None), *((f"{word} ({n})", word) for word, n in counts.items())]
 
 # %% ../nbs/08d_explorer.ipynb #3100c794
 def _legend(explorer:PatternExplorer)->str:
     "Colors and marks in words, as HTML."
-    dots = "".join(f"<span style='color:{color}'>&#9679;</span> pattern {k} &ensp;"
+    dots = "".join(f"<span style='color:{color}'>&#9679;</span> {html.escape(explorer.name_of(k))} &ensp;"
                    for k, color in _hex_colors(explorer.labels).items())
     marked = f"; prototypes are {_MAPS[explorer.scatter].mark}" if len(explorer.prototypes) else ""
     return f"<small>{dots}<span style='color:#777777'>&#9679;</span> in none or real{marked}</small>"
@@ -361,6 +390,8 @@ def static(self:PatternExplorer):
     plot_map(self.points, self.labels, self.prototypes if len(self.prototypes) else None,
              others=None if beneath is None else self.other_points, other_y=None if beneath is None else beneath.y,
              classes=() if beneath is None else beneath.classes, ax=ax)
+    for text in ax.get_legend().get_texts() if ax.get_legend() else ():
+        if text.get_text().startswith("pattern "): text.set_text(self.name_of(int(text.get_text().split()[1])))
     ax.scatter(*self.points[self.selected].T, s=160 if len(self.selected) == 1 else 50, fc="none", ec="black", zorder=7)
     if pictures: _draw_chosen(self, right[0])
     return fig
@@ -371,7 +402,7 @@ def _draw_chosen(explorer:PatternExplorer, fig)->None:
     found, chosen = explorer.neighbors(5), explorer.selected
     axes = fig.subplots(1 + len(found), 1, squeeze=False)[:, 0]
     plot_images(explorer.inputs.x[chosen[:5]], ax=axes[0], n_cols=5)
-    one = f"input {chosen[0]}, pattern {explorer.labels[chosen[0]]}"
+    one = f"input {chosen[0]}, {explorer.name_of(explorer.labels[chosen[0]])}"
     axes[0].set_title(f"{len(chosen)} chosen" if len(chosen) > 1 else one, fontsize=8)
     for ax, (name, (index, _)) in zip(axes[1:], found.items(), strict=True):
         samples = explorer.real[name].samples
@@ -380,19 +411,43 @@ def _draw_chosen(explorer:PatternExplorer, fig)->None:
 
 # %% ../nbs/08d_explorer.ipynb #f7fb9386
 def explore(
-    study:PatternStudy, # to be looked at
-    max_others:int=2000, # test samples drawn beneath
+    study, # a `PatternStudy`, or an `Audit`: its findings
+    max_others:int=2000, # test samples, or samples with nothing to be said of them, drawn beneath
     seed:int=0, # of the map
     scatter:str="auto", # "jscatter" (WebGL, needs jupyter-scatter), "widgets", "auto" for what is installed
 )->PatternExplorer:
-    """The map of a study, to click and lasso; its groups are parts where these are separate reasons, else patterns.
+    """The map of a study, or of the findings of an audit, to click, lasso and filter.
+
+    Groups of a study are parts where these are separate reasons, else patterns.
 
     Raises `ValueError` for an unknown `scatter`, `ImportError` when its package is missing.
     """
-    scatter, patterns, test = _choose_map(scatter), study.patterns, study.real["test"]
+    scatter = _choose_map(scatter)
+    if hasattr(study, "issues"): return _of_audit(study, max_others, seed, scatter)
+    patterns, test = study.patterns, study.real["test"]
     (_, labels, prototypes), n = study.grouping(), len(test.samples)
     show = np.sort(np.random.default_rng(seed).choice(n, min(n, max_others), replace=False))
     how = Clustering(min_dist=.1, metric=patterns.clustering.metric)
     points, others = project_map(patterns.embeddings, test.embeddings[show], clustering=how, seed=seed)
     return PatternExplorer(points, labels, study.inputs, patterns.embeddings, study.p, study.real,
                            prototypes.ravel(), (others, test.samples.subset(show)), how.metric, scatter=scatter)
+
+# %% ../nbs/08d_explorer.ipynb #b1175012
+def _of_audit(audit, max_others:int, seed:int, scatter:str)->PatternExplorer:
+    "The explorer of findings."
+    samples, issues = audit.samples, audit.issues
+    if not len(issues): raise ValueError(f"the audit of {samples.name!r} found nothing that could be shown")
+    rows, embeddings = audit.positions(issues["id"]), audit.embeddings()
+    rest = np.setdiff1d(np.arange(len(samples)), rows)
+    shown = np.sort(np.random.default_rng(seed).permutation(rest)[:max_others])
+    n_neighbors = max(2, min(15, len(rows) + len(shown) - 1))
+    points, others = project_map(embeddings[rows], embeddings[shown], seed=seed,
+                                 clustering=Clustering(min_dist=.1, metric="euclidean", n_neighbors=n_neighbors))
+    kinds = pd.Categorical(issues["kind"], issues["kind"].unique())
+    right = samples.subset(rest)
+    near = {"samples": RealSamples(right, embeddings[rest], np.eye(samples.n_classes)[right.y])} if len(rest) else {}
+    explorer = PatternExplorer(points, np.asarray(kinds.codes), samples.subset(rows), embeddings[rows], None, near,
+                               others=(others, samples.subset(shown)), metric="euclidean", scatter=scatter)
+    explorer.names, explorer.words = dict(enumerate(kinds.categories)), list(issues["reason"])
+    explorer.filters = {"given": issues["given"].to_numpy(), "suggested": issues["suggested"].to_numpy()}
+    return explorer

@@ -299,13 +299,19 @@ def _positions(samples:Samples, ids:Sequence)->np.ndarray:
 # %% ../nbs/04f_verdicts.ipynb #e3d07d8a
 class _Dynamics(Score):
     "What a verdict needs of a training: predictions early, late and on average, and the last embedding."
-    name, needs, harder, top = "dynamics", ("eval", "embeddings"), "low", 1
+    name, needs, harder, top = "dynamics", ("train", "eval", "embeddings"), "low", 1
 
     def start(self, n_samples, n_classes, n_epochs):
         self.early = max(1, round(n_epochs / 4))
         self.presented, self.believed = (torch.zeros(n_samples, dtype=torch.int64) for _ in range(2))
         self.total, self.margin = torch.zeros(n_samples, n_classes), torch.zeros(n_samples)
         self.first, self.last, self.embeddings = torch.zeros(n_samples, 3), torch.zeros(n_samples, 3), torch.zeros(0)
+
+    def train_batch(self, index, logits, y):
+        "Add the margin between the probabilities of the label and of the best other class."
+        probs = logits.detach().softmax(1)
+        own = probs.gather(1, y[:, None])[:, 0]
+        self.margin[index] += (own - probs.scatter(1, y[:, None], -1).max(1).values).cpu()
 
     def eval_batch(self, index, logits, y, embeddings):
         "Note label probability, entropy and the largest other probability."
@@ -315,7 +321,6 @@ class _Dynamics(Score):
         entropy = -torch.xlogy(probs, probs).sum(1)
         other = probs.scatter(1, y[:, None], -1).max(1).values
         self.last[index] = torch.stack([label_probs(logits, y), entropy, other], 1)
-        self.margin[index] += self.last[index, 0] - other
         early = index[self.presented[index] == self.early]
         self.first[early] = self.last[early]
         right = index[probs.argmax(1) == y]
@@ -769,10 +774,10 @@ class _Evidence:
     ranks: pd.DataFrame # [N] how doubtful a label is by each score, by each run and by all; 1 = most
     features: np.ndarray # [N, 12]
 
-# %% ../nbs/04f_verdicts.ipynb #cd3731e9
+# %% ../nbs/04f_verdicts.ipynb #c86cfc62
 _opinions = {"AUM": 2, "margin": 2, "neighbors": 1}  # scores that rank labels, and their weights
 
-# %% ../nbs/04f_verdicts.ipynb #0e1f4f19
+# %% ../nbs/04f_verdicts.ipynb #3277941b
 def _doubts(run:_Run, features:np.ndarray)->pd.DataFrame: # [N, 3] in [0, 1], 1 = most doubted
     "Ranks of all labels of a run by each score, among the user's rows."
     seen = run.scores["dynamics"]
@@ -784,7 +789,7 @@ def _doubts(run:_Run, features:np.ndarray)->pd.DataFrame: # [N, 3] in [0, 1], 1 
         ranks[name] = sum(np.searchsorted(ours, values, side) for side in ("left", "right")) / 2 / len(ours)
     return pd.DataFrame(ranks)
 
-# %% ../nbs/04f_verdicts.ipynb #c06cd2eb
+# %% ../nbs/04f_verdicts.ipynb #e97cfb82
 def _consensus(ranks:pd.DataFrame)->pd.Series: # [N]
     "The weighted mean of ranks."
     return sum(weight * ranks[name] for name, weight in _opinions.items()) / sum(_opinions.values())
@@ -988,7 +993,7 @@ def judge(self:Probes,
     ranks = evidence.ranks.set_axis(frame.index)
     return Verdicts(self.samples, frame, ranks=ranks, planted=planted, cost=cost, options=self.options, **found)
 
-# %% ../nbs/04f_verdicts.ipynb #64a04b02
+# %% ../nbs/04f_verdicts.ipynb #aa457c17
 def _planted_in(number:int, run:_Run, features:np.ndarray)->pd.DataFrame:
     "The probes of a run."
     at = np.flatnonzero(~run.own)

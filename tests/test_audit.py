@@ -2,17 +2,20 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from browser import chromium, needs, wait
+from scipy.stats import spearmanr
 
 from ambiguity_nb.data import from_arrays
 from ambiguity_nb.duplicates import find_duplicates
 from ambiguity_nb.hardness_types import inject
-from ambiguity_nb.jobs.audit import AuditOptions, _doubted, _fit_weighted, _interval, audit
+from ambiguity_nb.jobs.audit import (AuditOptions, _add_boundary, _between_section, _doubted, _estimate,
+                                       _fit_weighted, _found_planted, _from_verdicts, _interval, audit)
 from ambiguity_nb.jobs.cli import main
 from ambiguity_nb.models import build_model, predict_logits
 from ambiguity_nb.sources import load_samples
@@ -72,6 +75,60 @@ def test_a_rare_class_does_not_fill_the_list():
     doubted = _doubted(np.stack([1 - p, p], 1), y)
     assert doubted[:3].all() and not doubted[950:].any()
     assert (p[950:] < .5).all()                                                    # the plain rule would take them all
+
+
+def test_the_list_holds_suspects_and_without_any_what_is_called_mislabeled():
+    kinds, at = np.array(["typical", "mislabeled", "typical", "unsure"], object), pd.Index(list("abcd"), name="id")
+    frame = pd.DataFrame({"kind": kinds, "p_value": [.001, .2, .4, .6]}, at)
+    verdicts = SimpleNamespace(samples=range(4), frame=frame, suspicion=np.arange(4.)[::-1], ranks=None, notes=(),
+                               wrong_labels=None, suspects=lambda: frame.iloc[:1], probabilities=np.full((4, 4), .25))
+    found = _from_verdicts(verdicts, None)
+    assert found.doubted.tolist() == [True, False, False, False] and found.wrong.tolist() == [.25] * 4
+    verdicts.suspects = lambda: frame.iloc[:0]
+    assert _from_verdicts(verdicts, None).doubted.tolist() == [False, True, False, False]
+    frame["p_value"] = np.nan                                                     # withdrawn: by confident learning
+    verdicts.samples = from_arrays(np.zeros((4, 2), np.float32), np.array([0, 0, 1, 1]))
+    probs = np.array([[.9, .1], [.1, .9], [.2, .8], [.2, .8]])
+    assert _from_verdicts(verdicts, probs).doubted.tolist() == _doubted(probs, verdicts.samples.y).tolist()
+
+
+def test_the_list_is_checked_by_what_was_planted():
+    rng, n = np.random.default_rng(0), 1000
+    ranks = pd.DataFrame({"training 1": rng.random(n), "training 2": rng.random(n)})
+    ranks.loc[:99, "training 1"] = np.nan                                          # probes of the first training
+    planted = pd.DataFrame({"run": [0, 0, 1, 1], "kind": ["mislabeled"] * 3 + ["ambiguous"],
+                            "generator": ["uniform", "instance", "uniform", "half of each"],
+                            "consensus": [.99, .5, .99, .99]})
+    hits = _found_planted(SimpleNamespace(planted=planted, ranks=ranks), 100)
+    assert hits.tolist() == [True, False, True] and list(hits.index) == ["uniform", "instance", "uniform"]
+    planted["consensus"] = np.nextafter(np.sort(ranks["training 2"])[-100], 0)      # just below the last of the list
+    assert not _found_planted(SimpleNamespace(planted=planted, ranks=ranks), 100)["uniform"].iloc[1]
+
+
+def test_scores_and_trainings_say_how_far_they_agree(found):
+    opinions, doubted, ranks = found.opinions(), found.judged.doubted, found.judged.ranks
+    assert list(opinions.index) == ["AUM", "margin", "neighbors", "training 1", "training 2"]
+    for name in opinions.index:
+        assert opinions["correlation"][name] == pytest.approx(spearmanr(ranks[name], ranks["consensus"]).statistic)
+        worst = ranks[name].to_numpy() >= np.sort(ranks[name])[-doubted.sum()]
+        assert opinions["agrees"][name] == pytest.approx(worst[doubted].mean())
+    assert "doubted by" in found.card(0)["numbers"] and found.check().empty    # too few rows to plant any
+    assert np.allclose(ranks["consensus"], (2 * ranks["AUM"] + 2 * ranks["margin"] + ranks["neighbors"]) / 5)
+
+
+def test_the_estimate_has_every_part(wrong):
+    build = lambda seed: build_model("tabular_mlp", wrong.samples)
+    ask = lambda **o: _estimate(build, wrong.samples, Training(n_epochs=2), AuditOptions(**o), torch.device("cpu"))[0]
+    assert set(ask()) == {"trainings", "verdicts", "duplicates", "boundary"}
+    assert set(ask(duplicates=False, boundary=False)) == {"trainings", "verdicts"}
+
+
+def test_rows_between_classes_are_undecided(wrong):
+    result = audit(wrong.samples, options=AuditOptions(duplicates=False), training=Training(n_epochs=5))
+    between, = result.boundary                                                     # two classes: one pair
+    assert set(between.pair) == set(wrong.samples.classes) and (abs(between.inputs.p - .5) <= .1).all()
+    section = _between_section(result, 0, between)
+    assert section["columns"] == list(between.inputs.changes) and len(section["rows"]) == 20
 
 
 # -------------------------------------------------------------------------------------------- whoever is given as judge
@@ -233,21 +290,34 @@ def page(tmp_path_factory):
     rng, n = np.random.default_rng(0), len(samples)
     probs = rng.dirichlet(np.full(10, .2), n) * .2
     probs[np.arange(n), np.where(np.arange(n) % 9 == 0, (samples.y + 1) % 10, samples.y)] += .8
-    result = audit(samples, probs, AuditOptions(shown=60))
+    result = audit(samples, probs, AuditOptions(shown=60, pairs=1))
+    result.model = build_model("mlp", samples, nf=32)
+    fit(result.model, samples, Training(n_epochs=15))
+    _add_boundary(result, 0, torch.device("cpu"))
     return result.write(tmp_path_factory.mktemp("page"))
 
 
-@pytest.fixture(params=[1200, 390])
-def tab(page, tmp_path, request):
+@pytest.fixture(scope="module", params=[1200, 390])
+def browser(tmp_path_factory, request):
+    "A Chromium as wide as a desk or a phone."
     needs()
-    with chromium(tmp_path / "profile") as tab:
-        tab.width = request.param
-        for domain in ("Network", "Runtime", "Log", "Page"): tab(f"{domain}.enable")
-        tab("Emulation.setDeviceMetricsOverride", width=request.param, height=900, deviceScaleFactor=1,
-            mobile=request.param < 500)
-        tab("Page.navigate", url=page.as_uri())
-        wait(lambda: tab.run("return document.readyState") == "complete", 90, "loading the page")
-        yield tab
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        browser.width = request.param
+        for domain in ("Network", "Runtime", "Log", "Page"): browser(f"{domain}.enable")
+        browser("Emulation.setDeviceMetricsOverride", width=request.param, height=900, deviceScaleFactor=1,
+                mobile=request.param < 500)
+        yield browser
+
+
+@pytest.fixture
+def tab(page, browser):
+    "The page, loaded anew."
+    browser.run("window.before = true")
+    browser("Emulation.setEmulatedMedia", media="", features=[])
+    browser.events.clear()
+    browser("Page.navigate", url=page.as_uri())
+    wait(lambda: browser.run("return !window.before && document.readyState == 'complete'"), 90, "loading the page")
+    return browser
 
 
 def picture(tab, name): tab.screenshot(f"audit-{name}-{tab.width}.png", captureBeyondViewport=True)
@@ -275,6 +345,14 @@ def test_the_policy_refuses_other_scripts(tab):
             "i.src = 'data:,'; document.body.append(i);")
     time.sleep(.5)
     assert tab.run("return window.intruder === undefined")
+
+
+def test_patterns_between_two_classes_have_cards_with_real_samples_beside(tab):
+    assert len(texts(tab, ".patterns > li h3")) == 3
+    assert all("images" in heading for heading in texts(tab, ".patterns > li h3"))
+    assert tab.run("return [...document.querySelectorAll('.patterns li')].every(l => "
+                   "l.querySelectorAll('.own').length == 1 && l.querySelectorAll('.real').length >= 2)")
+    assert tab.run("return [...document.querySelectorAll('.strip')].every(s => s.scrollWidth <= s.clientWidth + 1)")
 
 
 def test_names_are_text(tab):

@@ -28,13 +28,28 @@ calls = []
 explorer.on_select(lambda s: (calls.append(s.tolist()), open("MAP.json", "w").write(json.dumps(calls))))
 explorer
 """
+AUDIT = """
+import json
+import numpy as np
+from ambiguity_nb.explorer import explore
+from ambiguity_nb.jobs.audit import AuditOptions, audit
+from ambiguity_nb.sources import load_samples
+digits = load_samples("digits", "all").subset(slice(0, 200))
+probs = np.full((200, 10), .01)
+probs[np.arange(200), np.where(np.arange(200) < 24, (digits.y + 1) % 10, digits.y)] = .91
+explorer = explore(audit(digits, probs, AuditOptions(boundary=False)), scatter="widgets")
+def said(s):
+    open("audit.json", "w").write(json.dumps([explorer.inputs.ids[s].tolist(), digits.y[:24].tolist()]))
+explorer.on_select(said)
+explorer
+"""
 # The cell's own part of the page, and where point i is in the window: the canvas keeps its places, the scatter has a
 # method for it (its first 50 points are the real samples).
 PAGE = """
 const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[%d];
 const map = cell?.querySelector('canvas.ambiguity-map');
 const scatter = map ? null : [...(cell?.querySelectorAll('.jp-OutputArea div') ?? [])].find(d => d.api)?.api;
-const drawn = () => map ? map.points.length == 60 : !!scatter && scatter.get('isPointsDrawn');
+const drawn = () => map ? map.points.length > 0 : !!scatter && scatter.get('isPointsDrawn');
 const canvas = () => map ?? scatter.get('canvas');
 const place = i => {
   const r = canvas().getBoundingClientRect(), [x, y] = map ? map.points[i] : scatter.getScreenPosition(50 + i);
@@ -65,7 +80,9 @@ class Explorer:
 
     def __init__(self, page, name): self.page, self.name = page, name
 
-    def js(self, value): return self.page.js(f"(() => {{ {PAGE % MAPS.index(self.name)}; return {value}; }})()")
+    def js(self, value):
+        cell = MAPS.index(self.name) if self.name in MAPS else 0
+        return self.page.js(f"(() => {{ {PAGE % cell}; return {value}; }})()")
 
     def point(self, i): return json.loads(self.js(f"JSON.stringify(place({i}))"))
 
@@ -185,3 +202,36 @@ def test_the_scatter_is_drawn_in_webgl_with_a_color_per_pattern(page):
     for got, want in zip(colors, _pattern_colors(3), strict=True):
         near = all(abs(v - int(want[i:i + 2], 16)) <= 3 for v, i in zip(got, (1, 3, 5), strict=False))
         assert near and got[3] > 50, (colors, want)
+
+
+@pytest.mark.slow
+def test_findings_of_an_audit_are_filtered_clicked_and_lassoed(tmp_path):
+    needs("jupyterlab")
+    with notebook_in_lab(tmp_path, {"audit": AUDIT}, "--window-size=1400,1000") as page: use_findings(page)
+
+
+def use_findings(page):
+    "What a person does with the map of an audit."
+    shown = Explorer(page, "audit")
+    wait(lambda: shown.js("!!map && drawn()"), 180, "drawing the map of an audit")
+    shown.js("canvas().scrollIntoView({block: 'center'})")
+    time.sleep(1)
+    heard = lambda: json.loads((page.folder / "audit.json").read_text())
+    def choose(name, i):
+        shown.js("[...cell.querySelectorAll('.widget-dropdown')].filter(d => d.querySelector('label').textContent == "
+                 f"'{name}').forEach(d => {{ const s = d.querySelector('select'); s.selectedIndex = {i}; "
+                 "s.dispatchEvent(new Event('change', {bubbles: true})); })")
+    choose("given", 1)                                                             # the label that most findings have
+    chosen, labels = wait(heard, 20, "choosing a label")
+    assert len(chosen) > 1 and len({labels[i] for i in chosen}) == 1
+    choose("given", 0)
+    wait(lambda: heard()[0] == [], 20, "choosing all again")
+    shown.drag(shown.point(5))
+    wait(lambda: heard()[0] and "mean prediction" in shown.text and "mislabeled" in shown.text, 20, "a click's reason")
+    assert shown.picture.startswith("blob:") or shown.picture.startswith("data:")
+    xs, ys = zip(*(shown.point(i) for i in range(24)), strict=True)
+    left, right, top, bottom = min(xs) - 9, max(xs) + 9, min(ys) - 9, max(ys) + 9
+    box = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    shown.drag(*box, box[0])
+    wait(lambda: len(heard()[0]) == 24, 20, "a lasso around everything")
+    page.screenshot("explorer-audit.png")

@@ -107,14 +107,14 @@ def _estimate(
     if options.boundary: seconds["boundary"] = _boundary_seconds(net, samples, part, options, device)
     return seconds, 3. * samples.x.nbytes + 2e3 * len(samples) + 2e8
 
-# %% ../../nbs/jobs/audit.ipynb #ff8c44e2
+# %% ../../nbs/jobs/audit.ipynb #a196a7f2
 def _timed(work:Callable, *given, **named)->float:
     "Seconds that a call takes."
     start = time.perf_counter()
     work(*given, **named)
     return time.perf_counter() - start
 
-# %% ../../nbs/jobs/audit.ipynb #179ca9a7
+# %% ../../nbs/jobs/audit.ipynb #f5367493
 def _judge_seconds(samples:Samples)->float:
     "What verdicts take after the trainings: neighbors of all samples twice in two spaces, and forty judges."
     rng, n = np.random.default_rng(0), len(samples)
@@ -126,7 +126,7 @@ def _judge_seconds(samples:Samples)->float:
     start, sorter = time.perf_counter(), _Sorter(records, kinds)
     return near + 42 * (time.perf_counter() - start) + 10 * n / len(records) * _timed(sorter.log_probs, records)
 
-# %% ../../nbs/jobs/audit.ipynb #a7fe13c3
+# %% ../../nbs/jobs/audit.ipynb #67d0ce15
 def _boundary_seconds(net:nn.Module, samples:Samples, part:Samples, options:AuditOptions, device)->float:
     "What looking at boundaries takes: mostly the training of an autoencoder of the classes of these pairs."
     if not samples.is_image: return 1. * options.pairs
@@ -195,7 +195,7 @@ def _judge_by_training(samples:Samples, model, training:Training, options:AuditO
     verdicts = judge_samples(model, samples, VerdictOptions(training=training, rate=options.rate), hooks=[kept], **how)
     return _from_verdicts(verdicts, kept.probs(), kept.models)
 
-# %% ../../nbs/jobs/audit.ipynb #9146887f
+# %% ../../nbs/jobs/audit.ipynb #378702b5
 def _from_verdicts(
     verdicts:Verdicts, # of N samples
     probs:np.ndarray, # [N, K] mean of the epochs' probabilities, to doubt labels by where kinds are not told
@@ -207,10 +207,9 @@ def _from_verdicts(
                     models=list(models), notes=tuple(verdicts.notes), verdicts=verdicts, total=verdicts.wrong_labels)
     if verdicts.frame["p_value"].notna().any():
         at = verdicts.frame.index.get_indexer(verdicts.suspects().index)
-        found.doubted = (verdicts.frame["kind"] == "mislabeled").to_numpy(copy=True)
         found.doubted[at], found.wrong = True, verdicts.probabilities[:, 1]
-    elif verdicts.probabilities is None: found.doubted = _doubted(probs, samples.y)
-    else: found.doubted = (verdicts.frame["class_a"] != verdicts.frame["given"]).to_numpy()
+        if not len(at): found.doubted |= (verdicts.frame["kind"] == "mislabeled").to_numpy()
+    else: found.doubted = _doubted(probs, samples.y)
     return found
 
 # %% ../../nbs/jobs/audit.ipynb #9c1000c3
@@ -279,6 +278,7 @@ def _issues(samples:Samples, judged:_Judged)->pd.DataFrame:
     if judged.wrong is None:                                                     # no kinds were told
         frame["kind"] = np.where(frame["class_a"] != frame["given"], "unsure", "typical")
         frame["reason"] = frame["reason"].str.replace(r"^not clearly of one kind[^;]*; ", "", regex=True)
+    frame.loc[(frame["kind"] == "mislabeled").to_numpy() & ~judged.doubted, "kind"] = "unsure"
     frame.loc[judged.doubted, "kind"] = "mislabeled"
     frame = frame[frame["kind"] != "typical"]
     mislabeled = frame["kind"] == "mislabeled"
@@ -471,13 +471,13 @@ def plot_classes(self:Audit,
     ax.legend(frameon=False)
     return ax
 
-# %% ../../nbs/jobs/audit.ipynb #9dcfa189
+# %% ../../nbs/jobs/audit.ipynb #278c04dc
 def _votes(judged:_Judged)->pd.DataFrame: # [N, R] bool
     "Which scores and trainings place a label among their worst, as many as are on the list."
     ranks, n = judged.ranks.drop(columns="consensus"), max(1, int(judged.doubted.sum()))
     return ranks.apply(lambda rank: rank >= np.sort(rank.dropna())[-n])
 
-# %% ../../nbs/jobs/audit.ipynb #02d74d87
+# %% ../../nbs/jobs/audit.ipynb #fd4a49a1
 @patch
 def opinions(self:Audit)->pd.DataFrame: # by score and by training
     """How far each score and each training agrees with the list: `correlation` of its ranks with the consensus over all
@@ -488,7 +488,7 @@ def opinions(self:Audit)->pd.DataFrame: # by score and by training
     return pd.DataFrame({"correlation": single.corrwith(ranks["consensus"], method="spearman"),
                          "agrees": _votes(self.judged)[self.judged.doubted].mean()}).rename_axis("by")
 
-# %% ../../nbs/jobs/audit.ipynb #27b2465d
+# %% ../../nbs/jobs/audit.ipynb #9524d991
 @patch
 def check(self:Audit,
     rates:Sequence[float]=(.05, .1, .2, .3), # shares of right labels among those called wrong
@@ -510,7 +510,7 @@ def check(self:Audit,
                      "worst": by_kind.idxmin(), "found of worst": by_kind.min()})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/jobs/audit.ipynb #d5fd945c
+# %% ../../nbs/jobs/audit.ipynb #164ddc6a
 def _found_planted(verdicts:Verdicts, n:int)->pd.Series: # bool, by kind of error
     "Which planted wrong labels their training ranks among its n worst."
     planted = verdicts.planted[verdicts.planted["kind"] == "mislabeled"]
@@ -518,7 +518,7 @@ def _found_planted(verdicts:Verdicts, n:int)->pd.Series: # bool, by kind of erro
     least = np.array(ranks)[planted["run"]]
     return pd.Series(planted["consensus"].to_numpy() >= least, planted["generator"])
 
-# %% ../../nbs/jobs/audit.ipynb #217c9e47
+# %% ../../nbs/jobs/audit.ipynb #41906296
 def _about_check(found:Audit)->str|None:
     "The check in a sentence."
     judged, n = found.judged, int(found.judged.doubted.sum())
@@ -575,7 +575,7 @@ def _check_samples(samples:Samples, test:Samples|None)->Samples|None: # the test
     number = np.array([samples.classes.index(name) for name in test.classes])
     return test.replace(y=number[test.y], classes=samples.classes, shift=samples.shift, scale=samples.scale)
 
-# %% ../../nbs/jobs/audit.ipynb #01dcd0f6
+# %% ../../nbs/jobs/audit.ipynb #1c8338ec
 def _usual_builder(samples:Samples)->Callable[[int], nn.Module]:
     "What builds the network that is trained where none is named, from a seed."
     maker, = _makers(_usual(UserModel(), samples), samples, samples, "lenet").values()
@@ -609,7 +609,7 @@ class _Between:
     patterns: Patterns|None = None # of images
     prototypes: np.ndarray|None = None # [P] positions, one for each pattern
 
-# %% ../../nbs/jobs/audit.ipynb #ae55ad32
+# %% ../../nbs/jobs/audit.ipynb #04647da5
 def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
     "What the model cannot decide on, between the classes confused most."
     if found.model is None: return
@@ -625,7 +625,7 @@ def _add_boundary(found:Audit, seed:int, device:torch.device)->None:
         except ValueError as error:
             found.notes += (f"the boundary of {pair[0]} and {pair[1]} was left out: {error}",)
 
-# %% ../../nbs/jobs/audit.ipynb #55ed488e
+# %% ../../nbs/jobs/audit.ipynb #a609a444
 def _look_between(found:Audit, pair:tuple[str, str], generator:nn.Module|None, seed:int, device, n:int=90)->_Between:
     "Inputs between two classes; images in three patterns."
     model, samples, how = found.model, found.samples, {"seed": seed, "device": device}
@@ -776,7 +776,7 @@ class _Cards:
                 shown.append(_picture(samples.x[i], f"the nearest sample labeled {name}", f"nearest {name}"))
         return shown
 
-# %% ../../nbs/jobs/audit.ipynb #3295ced8
+# %% ../../nbs/jobs/audit.ipynb #7be45710
 def _cards_of(found:Audit)->_Cards:
     "Pictures and neighbors, made when first asked for."
     if found._cards is None: found._cards = _Cards(found)
@@ -811,7 +811,8 @@ def _table(id:str, heading:str, text:str, frame:pd.DataFrame, **more)->dict[str,
 
     rows = [[cell(value) for value in row] for row in frame.astype(object).itertuples(index=False)]
     columns = [str(name).replace("_", " ") for name in frame.columns]
-    return {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows} | {"gallery": [], "cards": []} | more
+    parts = {"id": id, "heading": heading, "text": text, "columns": columns, "rows": rows}
+    return parts | {"gallery": [], "cards": []} | more
 
 # %% ../../nbs/jobs/audit.ipynb #cb0b3f3e
 def _tables(found:Audit)->list[dict]:
@@ -838,7 +839,7 @@ def _pairs_section(found:Audit)->dict|None:
     return _table("pairs", "Classes that are confused", "Samples between two classes: labels doubted either way, and "
                   "ambiguous samples.", found.pairs.head(30))
 
-# %% ../../nbs/jobs/audit.ipynb #35af0a0b
+# %% ../../nbs/jobs/audit.ipynb #ea5f7536
 def _check_section(found:Audit)->dict|None:
     "What lists of several lengths would find."
     check = found.check()
@@ -848,12 +849,12 @@ def _check_section(found:Audit)->dict|None:
             "(precision), the share of planted errors found, and the kind of error found least.")
     return _table("check", "What would the list find?", text, check.round(3))
 
-# %% ../../nbs/jobs/audit.ipynb #f99bac99
+# %% ../../nbs/jobs/audit.ipynb #41bdaa0f
 def _opinions_section(found:Audit)->dict|None:
     "Whether scores and trainings agree."
     if not found.judged.doubted.any(): return None
-    text = ("Labels are ranked by the consensus of these. Correlation: of the ranks of one with the consensus, over all "
-            "samples. Agrees: the share of the list that is among its own worst.")
+    text = ("Labels are ranked by the consensus of these. Correlation: of the ranks of one with the consensus, over "
+            "all samples. Agrees: the share of the list that is among its own worst.")
     return _table("opinions", "Do scores and trainings agree?", text, found.opinions().reset_index().round(3))
 
 # %% ../../nbs/jobs/audit.ipynb #bfa3ec4c
@@ -882,7 +883,7 @@ def _boundary_sections(found:Audit)->list[dict]:
     "What the model cannot decide on, pair by pair."
     return [_between_section(found, i, between) for i, between in enumerate(found.boundary)]
 
-# %% ../../nbs/jobs/audit.ipynb #469ea263
+# %% ../../nbs/jobs/audit.ipynb #b5ee0e90
 def _between_section(found:Audit, i:int, between:_Between)->dict:
     "A pair of classes: cards of patterns, or what would have to change in rows."
     (a, b), heading = between.pair, "Where the model wavers: {} and {}".format(*between.pair)
@@ -895,7 +896,7 @@ def _between_section(found:Audit, i:int, between:_Between)->dict:
             "person cannot decide either, the classes overlap; where a person can, the model needs more such samples.")
     return _table(f"boundary-{i + 1}", heading, text, pd.DataFrame(), cards=_pattern_cards(found, between))
 
-# %% ../../nbs/jobs/audit.ipynb #56502ff8
+# %% ../../nbs/jobs/audit.ipynb #b8b8550d
 def _pattern_cards(found:Audit, between:_Between, members:int=4)->list[dict]:
     "Patterns as the page shows them."
     p, patterns = between.inputs.p, between.patterns
@@ -911,7 +912,7 @@ def _pattern_cards(found:Audit, between:_Between, members:int=4)->list[dict]:
                       "real": _real_beside(found, between, space[first])})
     return cards
 
-# %% ../../nbs/jobs/audit.ipynb #d9b24b1c
+# %% ../../nbs/jobs/audit.ipynb #629f09b6
 def _real_beside(found:Audit, between:_Between, place:np.ndarray, each:int=2)->list[dict]:
     "The real samples of either class that are nearest to a place in the model's features, doubted ones left out."
     samples, embeddings, shown = found.samples, unit_rows(_cards_of(found).embeddings), []
@@ -1212,7 +1213,7 @@ def _command(
     if fixes or fixed: _try(found, fixed, seed, device)
     return _save(found, folder)
 
-# %% ../../nbs/jobs/audit.ipynb #379ecf54
+# %% ../../nbs/jobs/audit.ipynb #8ded0b18
 def _save(found:Audit, run:Run)->Path: # the report
     "Files of a run, and what they say in the log."
     for table in ("issues", "classes", "pairs"): run.save_table(table, getattr(found, table))

@@ -170,7 +170,8 @@ def run(case, seed, words):
     start, probes = time.process_time(), Probes(samples, VerdictOptions(training=Training(n_epochs=n_epochs)), seed=seed)
     for i, planted in enumerate(probes.runs):
         watch_again(planted, *(saved[f"{part}_{i}"] for part in ("steps", "logits", "embeddings")))
-    found = _from_verdicts(probes.judge())
+    probs = np.mean([torch.from_numpy(saved[f"logits_{i}"]).softmax(2).numpy().mean(0) for i in range(2)], 0)
+    found = _from_verdicts(probes.judge(), probs)
     seconds = time.process_time() - start + float(saved["seconds_0"] + saved["seconds_1"])
     suggested = found.frame["suggested"].map({c: k for k, c in enumerate(samples.classes)}).to_numpy()
     rows = [about | {"method": "audit", "training_epochs": 2 * n_epochs, "seconds": seconds}
