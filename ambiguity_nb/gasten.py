@@ -62,7 +62,7 @@ CONFUSIONS = Registry("confusion loss")
 def _confusion_abs(
     log_probs:torch.Tensor, # [B, 2]
 )->torch.Tensor: # [B] in [0, .5]
-    "|p - .5|. Source: [Cunha et al. 2023](https://doi.org/10.1007/978-3-031-49011-8)."
+    "|p - .5|. Source: [Cunha et al. 2023](https://doi.org/10.1007/978-3-031-30047-9_8)."
     return (log_probs[:, 1].exp() - .5).abs()
 
 # %% ../nbs/06_gasten.ipynb #5876f328

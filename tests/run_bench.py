@@ -52,7 +52,8 @@ def main() -> int:
         failed, measures = failed + (not fine), measures + found
     print("\n== in short")
     for what, value, bar in measures: print(f"  {what:75s} {value:>8s}   {bar and 'bar ' + bar}")
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {version('torch')}"
+    versions = f"Python {platform.python_version()}, torch {version('torch')}"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {versions}"
     if args.csv: add(args.csv, [["machine", machine, ""], *measures])
     return 1 if failed else 0
 

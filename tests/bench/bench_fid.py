@@ -60,7 +60,8 @@ def main():
                       f"first call {seconds:.1f} s")
         ours, usual = (statistics.median(seconds) for seconds in times.values())
         print(f"{dims} dims, n {n}: median CPU s ours {ours:.2f}, sqrtm {usual:.2f}, ratio {usual / ours:.1f}")
-        if dims == 2048: print(f"= SciPy's sqrtm over our Fréchet distance, {dims} dims, n {n} | {usual / ours:.1f} | >= 9.8")
+        if dims == 2048:
+            print(f"= SciPy's sqrtm over our Fréchet distance, {dims} dims, n {n} | {usual / ours:.1f} | >= 9.8")
     streamed, seconds = timed(lambda: Statistics.of(a[i:i + 500] for i in range(0, len(a), 500)))
     at_once, error = timed(np.cov, a.T)[1], abs(frechet_distance(streamed, Statistics.of(b), False) / truth - 1)
     print(f"streaming {len(a)} rows into float64 statistics: {seconds:.2f} s; np.cov of all at once: {at_once:.2f} s; "
