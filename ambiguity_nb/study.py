@@ -516,9 +516,9 @@ def _card_title(study:PatternStudy, of:str, number:int, n:int)->str:
         return (f"{start}: {study.parts.words[1 + number]}\nAn edit for each part moves a judge by "
                 f"{moved['an edit for each part']:.2f}, one for all by {moved['one edit for all']:.2f} (p = {p:.2g})")
     region = study.regions.loc[str(number)]
-    return (f"{start}. Its region of the test set ({region.samples:.0f} samples)\n"
-            f"holds {region['share of errors']:.0%} of the errors "
-            f"(chance {region.chance:.0%}, p = {region.p_value:.2g})")
+    return (f"{start}. Its region of the test set ({region.samples:.0f} samples) holds\n"
+            f"{region.errors:.0f} errors; samples as sure as these lead to expect {region.expected:.1f} "
+            f"(p = {region.holm:.2g}, Holm)")
 
 # %% ../nbs/08c_study.ipynb #59b145cf
 def _draw_prototype(study:PatternStudy, pattern:int, members:np.ndarray, fig)->None:
