@@ -27,7 +27,7 @@ from .. import __version__
 # %% ../../nbs/jobs/cli.ipynb #ccb2071d
 COMMANDS = {  # command: function, what it does
     "audit": ("audit._command", "your data: wrong labels and what is right, copies, doubtful samples, with a report"),
-    "demo": ("demo.demo", "scores, ambiguous images, patterns and prototypes on bundled digits, with a report"),
+    "demo": ("demo.demo", "an audit of bundled digits, with the boundary of two of them; writes a report"),
     "boundary": ("boundary.boundary", "find inputs that a classifier cannot decide on, in seconds, with a report"),
     "hardness": ("hardness.hardness", "score every sample of a data set by how hard it is, with a report"),
     "benchmark": ("benchmark.benchmark", "which score sees which hardness: inject, train, evaluate, with a report"),
