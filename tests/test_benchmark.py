@@ -236,6 +236,7 @@ def test_cell_names_are_file_names():
     assert cell.name == "openml-4541_tabular_mlp_far_ood_p0.1_s1_d0_m3"
 
 
+@pytest.mark.slow
 def test_dask_cluster_that_loses_a_worker(tmp_path, reference):
     pytest.importorskip("distributed")
     environment = dict(os.environ, OMP_NUM_THREADS="1", DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH="0")
@@ -378,6 +379,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_type_of_a_script_reaches_its_worker_processes(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     run = run_python(tmp_path / "script.py", tmp_path / "store")

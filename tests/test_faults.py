@@ -95,6 +95,7 @@ def wait_for(ready, process: subprocess.Popen, seconds: float = 120) -> None:
         time.sleep(.02)
 
 
+@pytest.mark.slow
 def test_a_killed_grid_takes_its_workers_with_it(tmp_path):
     process = start(GRID, tmp_path)
     wait_for(lambda: list(tmp_path.rglob("epochs.jsonl")), process)         # the workers are at it

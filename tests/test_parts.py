@@ -390,6 +390,7 @@ def test_facility_location_explains_held_out_variance():
     assert first == ((rows[:, None].astype(np.float64) - rows[None]) ** 2).sum(2).sum(1).argmin()
 
 
+@pytest.mark.slow
 def test_study_of_found_images_says_who_and_why(study):
     from ambiguity_nb.latent_search import _fit_autoencoder, search_boundary
     from ambiguity_nb.models import cnn

@@ -107,6 +107,7 @@ def test_one_row_and_one_cluster_without_a_reduction():
     assert found.labels.tolist() == [0] and found.quality.isna().all().all() and "Patterns(1 rows" in repr(found)
 
 
+@pytest.mark.slow
 def test_nothing_global_changes_and_threads_do_not_matter(tmp_path):
     x, _ = make_blobs(150, n_features=6, random_state=0)
     before = np.random.get_state()[1].copy(), torch.get_rng_state().clone()
